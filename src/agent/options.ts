@@ -1,0 +1,53 @@
+import type { Logger } from "pino";
+
+/** What `startAgent` takes. Every option has a default but `hostname` where the machine's own name does not fit. */
+export interface AgentOptions {
+  /** Name of this host in the cluster, unique: `[A-Za-z0-9._-]`, at most 253 characters. Default: the machine's host name. */
+  readonly hostname?: string;
+  /** Client URLs to join through. Empty: be the first server, or continue what the prefix holds. Default `[]`. */
+  readonly seeds?: readonly string[];
+  /** Where the etcd server listens for clients. Default `["http://127.0.0.1:2379"]`. */
+  readonly clientUrls?: readonly string[];
+  /** Where the etcd server listens for its peers. Default `["http://127.0.0.1:2380"]`. */
+  readonly serverUrls?: readonly string[];
+  /** What others are told to use instead of `clientUrls`. Needed where those listen on an unspecified address. */
+  readonly advertiseClientUrls?: readonly string[];
+  /** What others are told to use instead of `serverUrls`. */
+  readonly advertiseServerUrls?: readonly string[];
+  /** Absolute folder for everything this agent keeps. Default `/var/lib/quorate` for root, else `quorate` in the user's state folder. */
+  readonly prefix?: string;
+  /** Use a new temporary folder as prefix and remove it at the end. Default false. */
+  readonly tmpPrefix?: boolean;
+  /** Whether this agent may be asked to run a server. False needs `seeds`; any etcd will do then. Default true. */
+  readonly server?: boolean;
+  /** Written by the founder of a cluster; ignored by everyone else. 1 to 1,000. Default 5. */
+  readonly idealClusterSize?: number;
+  /** Where Quorate's keys start. Default `/_mgmt`. */
+  readonly namespace?: string;
+  /** Seats are spread over zones. Default `""`. */
+  readonly zone?: string;
+  /** Seats go to higher priorities first. -1,000 to 1,000. Default 0. */
+  readonly priority?: number;
+  /** How long this agent's keys outlive it, in milliseconds; etcd grants whole seconds, 2 at least. Default 10,000. */
+  readonly sessionTtlMs?: number;
+  /** Run etcd with its own `--strict-reconfig-check` as well. Default false. */
+  readonly strictReconfigCheck?: boolean;
+  /** Fill an even number of seats with voters. Default false. */
+  readonly evenVoters?: boolean;
+  /** Take over a cluster that Quorate did not found. Default false. */
+  readonly adopt?: boolean;
+  /** Found a new cluster although this prefix belonged to one; its data is kept aside. Default false. */
+  readonly newCluster?: boolean;
+  /** Accepted for the time when there is TLS: allow plain http beyond loopback. Default false. */
+  readonly insecure?: boolean;
+  /** The etcd to run. Default: the managed store, then PATH. */
+  readonly etcdBin?: string;
+  /** etcd's own `--auto-compaction-retention`, periodic. Default `"10m"`. */
+  readonly autoCompactionRetention?: string;
+  /** etcd's own `--quota-backend-bytes`. Default 4 GiB. */
+  readonly quotaBackendBytes?: number;
+  /** Where to log. Default: nowhere; the library prints nothing by itself. */
+  readonly logger?: Logger;
+  /** Log at `debug` where `logger` allows it less. Default false. */
+  readonly debug?: boolean;
+}

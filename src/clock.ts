@@ -1,0 +1,63 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+/** The only way this library reads time or waits. */
+export interface Clock {
+  /** Monotonic milliseconds. Only differences mean anything, and only on this machine. */
+  nowMs(): number;
+  /** Waits `ms` milliseconds. Rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** Wall time, for labels people read (log lines, names of archives). Never compared, never subtracted. */
+  wallTime(): Date;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  sleep: async (ms, signal) => {
+    await delay(ms, undefined, { signal }).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw error;
+    });
+  },
+  wallTime: () => new Date(),
+};
+
+/**
+ * Runs all tasks, settles as the first one does, and returns only after the others have let go.
+ * Each task gets a signal of its own that fires when it is no longer needed.
+ */
+export async function firstOf<T>(signal: AbortSignal, ...tasks: ((own: AbortSignal) => Promise<T>)[]): Promise<T> {
+  const done = new AbortController();
+  const own = AbortSignal.any([signal, done.signal]);
+  const running = tasks.map((task) => task(own));
+  try {
+    return await Promise.race(running);
+  } finally {
+    done.abort(new DOMException("Another task settled first", "AbortError"));
+    await Promise.allSettled(running);
+  }
+}
+
+/** Settles as the task does, or rejects with what `late()` returns once `ms` have passed. The task is aborted then, and waited for. */
+export function within<T>(
+  ms: number,
+  clock: Clock,
+  signal: AbortSignal,
+  task: (own: AbortSignal) => Promise<T>,
+  late: () => Error,
+): Promise<T> {
+  return firstOf<T>(signal, task, async (own) => {
+    await clock.sleep(ms, own);
+    throw late();
+  });
+}
+
+/** Rejects with the signal's reason once it fires; never resolves. For `firstOf` and `Promise.race`. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+  });
+}

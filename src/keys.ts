@@ -1,0 +1,174 @@
+import { QuorateError } from "./errors.ts";
+
+/**
+ * Every key Quorate reads or writes, built and parsed here and nowhere else (DESIGN: keys under the namespace, `/_mgmt`
+ * by default, so that mgmt's own commands and data work).
+ */
+export interface Keys {
+  /** Without a slash at the end. */
+  readonly namespace: string;
+  /** Peer URLs of an agent that offers to run a server. Lease of the agent. */
+  readonly volunteer: Family;
+  /** Client URLs of an agent that serves as a voter. Lease of the agent. */
+  readonly endpoints: Family;
+  /** Peer URLs of an agent that holds, or is to hold, a seat. The leader, fenced. */
+  readonly nominated: Family;
+  /** Decimal; anyone. */
+  readonly idealClusterSize: string;
+  /** JSON marker: schema version, cluster id, founded by. */
+  readonly cluster: string;
+  /** JSON: instance, versions, zone, priority, state. Lease of the agent. */
+  readonly agents: Family;
+  /** JSON: instance and member id of the seat. The leader, fenced. */
+  readonly seats: Family;
+  /** Election of the leader, by lease id in hex. */
+  readonly leader: Family;
+  readonly passedOver: Family;
+  readonly leaving: Family;
+  readonly restarting: Family;
+  readonly preflight: Family;
+  readonly paused: string;
+  readonly policy: string;
+  readonly lastSize: string;
+  /** JSON: the leader's plan as of its last change: what it waits for and why. The leader, fenced. */
+  readonly plan: string;
+  /** JSON: the open member step. The leader, fenced. */
+  readonly step: string;
+  /** JSON: step, because. By revision, in fixed-width decimal. The leader. */
+  readonly events: Family;
+  /** The half-open range of everything the leader's agents follow: nominations and Quorate's own keys. */
+  readonly control: KeyRange;
+  /** Quorate's own keys without the events: two ranges for a whole look. */
+  readonly ownWithoutEvents: readonly [KeyRange, KeyRange];
+}
+
+/** Keys from `start` up to but without `end`. */
+export interface KeyRange {
+  readonly start: string;
+  readonly end: string;
+}
+
+/** A family of keys that end in one name. */
+export interface Family extends KeyRange {
+  readonly prefix: string;
+  key(name: string): string;
+  /** The name in a key of this family; undefined for any other key, also for one with a further slash. */
+  nameIn(key: string): string | undefined;
+}
+
+/** The first key behind all keys that start with `prefix`. */
+export function endOf(prefix: string): string {
+  return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1);
+}
+
+function family(prefix: string): Family {
+  return {
+    prefix,
+    start: prefix,
+    end: endOf(prefix),
+    key: (name) => prefix + encodeName(name),
+    nameIn: (key) => (key.startsWith(prefix) ? decodeName(key.slice(prefix.length)) : undefined),
+  };
+}
+
+/** Percent-encodes what may not stand in one level of a key. Host names come out as they are. */
+export function encodeName(name: string): string {
+  return encodeURIComponent(name);
+}
+
+/** Undefined where the text is not what {@link encodeName} makes. */
+export function decodeName(text: string): string | undefined {
+  if (text === "" || text.includes("/")) return undefined;
+  try {
+    const name = decodeURIComponent(text);
+    return encodeName(name) === text ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * All keys under one namespace.
+ *
+ * @throws QuorateError INVALID_OPTION unless the namespace is `/` and one or more levels of printable ASCII, at most 200 bytes.
+ */
+export function keysUnder(namespace: string): Keys {
+  if (!/^(\/[!-.0-~]+)+$/.test(namespace) || namespace.length > 200) {
+    throw new QuorateError(
+      "INVALID_OPTION",
+      `Cannot use the namespace ${JSON.stringify(namespace)}: it must be like /_mgmt (levels of printable characters, each behind a slash, 200 at most)`,
+      { data: { option: "namespace" } },
+    );
+  }
+  const own = `${namespace}/quorate/`;
+  const events = family(`${own}events/`);
+  return {
+    namespace,
+    volunteer: family(`${namespace}/volunteer/`),
+    endpoints: family(`${namespace}/endpoints/`),
+    nominated: family(`${namespace}/nominated/`),
+    idealClusterSize: `${namespace}/chooser/dynamicsize/idealclustersize`,
+    cluster: `${own}cluster`,
+    agents: family(`${own}agents/`),
+    seats: family(`${own}nominated/`),
+    leader: family(`${own}leader/`),
+    passedOver: family(`${own}passed-over/`),
+    leaving: family(`${own}leaving/`),
+    restarting: family(`${own}restarting/`),
+    preflight: family(`${own}preflight/`),
+    paused: `${own}paused`,
+    policy: `${own}policy`,
+    lastSize: `${own}last-size`,
+    plan: `${own}plan`,
+    step: `${own}step`,
+    events,
+    control: { start: `${namespace}/nominated/`, end: endOf(own) },
+    ownWithoutEvents: [
+      { start: own, end: events.start },
+      { start: events.end, end: endOf(own) },
+    ],
+  };
+}
+
+/** What a value of the size key means. `0` is the orderly shutdown. */
+export type SizeValue = { readonly size: number } | { readonly refused: string };
+
+/** Reads the size key as anyone may have written it: decimal digits, nothing around them, 0 to 1,000. */
+export function parseSize(text: string): SizeValue {
+  if (!/^(0|[1-9][0-9]*)$/.test(text)) return { refused: `${quote(text)} is not a whole number` };
+  const size = Number(text);
+  return size > 1_000 ? { refused: `${quote(text)} is more than 1000` } : { size };
+}
+
+/** A foreign value, fit for one log line. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+}
+
+/** A host name as Quorate accepts it: `[A-Za-z0-9._-]`, at most 253 characters. */
+export function isHostname(text: string): boolean {
+  return /^[A-Za-z0-9._-]{1,253}$/.test(text) && text !== "." && text !== "..";
+}
+
+/** URLs of one agent as its keys hold them: at most 8, 4 KB, `http` or `https`, host and port, no user info, no path. */
+export function parseUrls(text: string): { readonly urls: readonly string[] } | { readonly refused: string } {
+  if (text.length > 4_096) return { refused: `the list of URLs has ${text.length} characters, at most 4096 are allowed` };
+  const parts = text.split(",");
+  if (parts.length > 8) return { refused: `there are ${parts.length} URLs, at most 8 are allowed` };
+  for (const part of parts) {
+    const refused = whyNotUrl(part);
+    if (refused !== undefined) return { refused };
+  }
+  return { urls: parts };
+}
+
+/** Why a text is not a URL that may be handed to etcd, or undefined when it is one. */
+export function whyNotUrl(text: string): string | undefined {
+  // Exactly scheme://host:port, as etcd writes it: what a URL parser would forgive or normalise is refused.
+  const match = /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/.exec(text);
+  if (!match) return `${quote(text)} is not of the form http://HOST:PORT`;
+  const port = Number(match[3]);
+  if (port < 1 || port > 65_535) return `${quote(text)} has no valid port`;
+  if (!URL.canParse(text)) return `${quote(text)} is not a URL`;
+  return undefined;
+}
