@@ -12,6 +12,7 @@ export const exitCodes = {
   PREFIX_IN_USE: 1,
   PORT_IN_USE: 1,
   DATA_DIR_IN_USE: 1,
+  DATA_DIR_UNUSABLE: 1,
   SERVER_EXITED: 1,
   SERVER_START_TIMEOUT: 1,
   NO_ETCD: 7,

@@ -1,0 +1,13 @@
+export { EtcdServer } from "./server.ts";
+export type { Boot, EtcdServerOptions, InitialMember } from "./options.ts";
+export { serverDefaults } from "./options.ts";
+export type { ServerExit } from "./process.ts";
+export type { EtcdLogLine, LogLevel } from "./log.ts";
+export { assertPortsFree, portHolder } from "./ports.ts";
+export type { PortHolder } from "./ports.ts";
+export { inspectDataDir } from "./data-dir.ts";
+export type { DataDirState } from "./data-dir.ts";
+export { archiveDataDir } from "./archive.ts";
+export type { ArchiveOptions } from "./archive.ts";
+export { etcdVersion } from "./version.ts";
+export type { BinaryVersion } from "./version.ts";

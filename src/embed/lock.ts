@@ -1,0 +1,73 @@
+import { mkdir, open, realpath } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Logger } from "pino";
+import { QuorateError } from "../errors.ts";
+import { type ProcessName, processesWith } from "./sockets.ts";
+import { statusOf, systemTool } from "./tools.ts";
+
+/** The sole right to run a server on a data dir, or to move the data dir away. */
+export interface DataDirLock {
+  /** An open descriptor that holds the lock. A child that inherits it holds the lock too, until it ends. */
+  readonly fd: number;
+  release(): Promise<void>;
+}
+
+let warned = false;
+
+/**
+ * Takes the lock of a data dir, or fails at once. It is an flock on `<dataDir>.lock`: the kernel gives it to one only, within a
+ * process and between processes and containers, and takes it back however the holders end. The file itself stays, because
+ * removing it would let two hold it.
+ *
+ * @throws QuorateError DATA_DIR_IN_USE naming the holder; DATA_DIR_UNUSABLE where the file cannot be made.
+ */
+export async function lockDataDir(dataDir: string, log?: Logger): Promise<DataDirLock> {
+  const file = await openLockFile(dataDir);
+  try {
+    const flock = await systemTool("flock");
+    if (flock === undefined) {
+      if (!warned) log?.warn("There is no flock: nothing keeps a second etcd from waiting for ever on the same data dir");
+      warned = true;
+    } else if ((await statusOf(flock, ["-n", "3"], file.fd)) !== 0) {
+      throw inUse(dataDir, await holderOf(file, dataDir));
+    }
+    await file.truncate();
+    await file.write(`${process.pid}\n`, 0);
+    return { fd: file.fd, release: () => file.close() };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function openLockFile(dataDir: string): Promise<FileHandle> {
+  try {
+    await mkdir(dirname(dataDir), { recursive: true, mode: 0o700 });
+    return await open(lockFile(dataDir), "a+", 0o600);
+  } catch (error) {
+    throw new QuorateError("DATA_DIR_UNUSABLE", `Cannot use the data dir ${dataDir}: its lock file cannot be opened`, {
+      cause: error,
+    });
+  }
+}
+
+function inUse(dataDir: string, holder: ProcessName | undefined): QuorateError {
+  const by = holder === undefined ? "another process" : `${holder.process} (pid ${holder.pid})`;
+  return new QuorateError("DATA_DIR_IN_USE", `Cannot start a server on ${dataDir}: ${by} runs one there`, {
+    hint: "Stop that one first, or use another prefix",
+    data: { dataDir, ...holder },
+  });
+}
+
+/** Who has the file open, we ourselves last: the one that wrote its pid there took the lock, unless only its etcd is left of it. */
+async function holderOf(file: FileHandle, dataDir: string): Promise<ProcessName | undefined> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(20), 0, 20, 0);
+  const writer = Number(buffer.toString("utf8", 0, bytesRead));
+  const having = await processesWith(await realpath(lockFile(dataDir)));
+  return having.find(({ pid }) => pid === writer) ?? having.find(({ pid }) => pid !== process.pid);
+}
+
+function lockFile(dataDir: string): string {
+  return `${dataDir}.lock`;
+}
