@@ -1,0 +1,28 @@
+import { systemClock } from "../clock.ts";
+import { EtcdClient } from "../etcd/index.ts";
+import { keysUnder, type Keys } from "../keys.ts";
+import { Interrupted } from "./interrupted.ts";
+import type { ClientSettings } from "./options.ts";
+
+export interface Cluster {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  readonly signal: AbortSignal;
+}
+
+/** A client for the length of one command. Aborted by `^C`. */
+export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cluster) => Promise<T>): Promise<T> {
+  const keys = keysUnder(settings.namespace);
+  const ended = new AbortController();
+  const end = (): void => {
+    ended.abort(new Interrupted());
+  };
+  process.once("SIGINT", end);
+  const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock });
+  try {
+    return await use({ client, keys, signal: ended.signal });
+  } finally {
+    process.off("SIGINT", end);
+    await client.close();
+  }
+}

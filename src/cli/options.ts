@@ -1,0 +1,246 @@
+import type { AgentOptions } from "../agent/options.ts";
+import { QuorateError } from "../errors.ts";
+import { quote } from "../keys.ts";
+
+/** Every flag of the command line, and the only place that reads the environment. Rules that hold for the library too are in agent/resolve. */
+
+export type Env = Readonly<Record<string, string | undefined>>;
+
+/** The environment as it is now. */
+export function environment(): Env {
+  return { ...process.env };
+}
+
+/** One flag: its name without dashes, its variable, and how its text becomes a value. */
+export interface Flag<T> {
+  readonly name: string;
+  /** `-o` of `--output`. */
+  readonly short?: string;
+  /** What stands for the value in the help; absent for a switch. */
+  readonly takes?: string;
+  readonly many: boolean;
+  readonly help: string;
+  /** Throws an Error that says what is wrong with the text and what is right. */
+  readonly read: (texts: readonly string[]) => T;
+  /** Accepted, but not shown. */
+  readonly hidden?: boolean;
+}
+
+/** Values of flags as commander collected them: texts in the order given, `true` for a switch. */
+export type Given = Readonly<Record<string, readonly string[] | true | undefined>>;
+
+const last = (texts: readonly string[]): string => texts.at(-1) ?? "";
+
+const list = (texts: readonly string[]): string[] =>
+  texts
+    .flatMap((text) => text.split(","))
+    .map((text) => text.trim())
+    .filter((text) => text !== "");
+
+const onOff = (texts: readonly string[]): boolean => {
+  const text = last(texts).toLowerCase();
+  if (["1", "true", "yes", "on"].includes(text)) return true;
+  if (["0", "false", "no", "off"].includes(text)) return false;
+  throw new Error(`${quote(last(texts))} is neither true nor false`);
+};
+
+const whole = (texts: readonly string[]): number => {
+  const text = last(texts).trim();
+  if (!/^-?[0-9]{1,15}$/.test(text)) throw new Error(`${quote(text)} is not a whole number`);
+  return Number(text);
+};
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** Milliseconds of `10s`, `500ms`, `2m`, `1h`; a bare number is seconds. */
+export function parseDuration(text: string): number {
+  const match = /^([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)?$/.exec(text.trim());
+  if (!match) throw new Error(`${quote(text)} is not a duration like 10s, 500ms or 2m`);
+  return Math.round(Number(match[1]) * (unitMs[match[2] ?? "s"] ?? 1_000));
+}
+
+const byteUnits: Readonly<Record<string, number>> = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** Bytes of `4294967296`, `512M`, `4G`, `4GiB`. */
+export function parseBytes(text: string): number {
+  const match = /^([0-9]{1,15})(K|M|G)?(?:iB|B)?$/.exec(text.trim());
+  if (!match) throw new Error(`${quote(text)} is not a size in bytes like 512M or 4G`);
+  return Number(match[1]) * (byteUnits[match[2] ?? ""] ?? 1);
+}
+
+const oneOf =
+  <const T extends string>(...choices: readonly T[]) =>
+  (texts: readonly string[]): T => {
+    const found = choices.find((choice) => choice === last(texts));
+    if (found === undefined) throw new Error(`${quote(last(texts))} is not one of ${choices.join(", ")}`);
+    return found;
+  };
+
+/** `127.0.0.1:2379` is a URL to etcdctl, so it is one here. */
+const endpointUrls = (texts: readonly string[]): string[] => {
+  const urls = list(texts).map((text) => (text.includes("://") ? text : `http://${text}`));
+  if (urls.length === 0) throw new Error("it names no endpoint");
+  for (const url of urls) {
+    if (!URL.canParse(url)) throw new Error(`${quote(url)} is not of the form http://HOST:PORT`);
+  }
+  return urls.map((url) => url.replace(/\/$/, ""));
+};
+
+type Detail = Pick<Flag<unknown>, "takes" | "short" | "hidden">;
+
+const text = (name: string, takes: string, help: string): Flag<string> => ({ name, takes, many: false, help, read: last });
+const urls = (name: string, help: string): Flag<string[]> => ({ name, takes: "URL,...", many: true, help, read: list });
+const toggle = (name: string, help: string, detail: Detail = {}): Flag<boolean> => ({
+  name,
+  many: false,
+  help,
+  read: onOff,
+  ...detail,
+});
+const number = (name: string, help: string): Flag<number> => ({ name, takes: "N", many: false, help, read: whole });
+
+/** The flags of `quorate run`, by the option of `startAgent` that each one sets. */
+export const agentFlags = {
+  hostname: text("hostname", "NAME", "name of this host in the cluster (default: the machine's host name)"),
+  seeds: urls("seeds", "client URLs of the cluster to join; without any, this agent founds one or continues its own"),
+  clientUrls: urls("client-urls", "where the server listens for clients (default: http://127.0.0.1:2379)"),
+  serverUrls: urls("server-urls", "where the server listens for its peers (default: http://127.0.0.1:2380)"),
+  advertiseClientUrls: urls("advertise-client-urls", "what clients are told to use (default: the client URLs)"),
+  advertiseServerUrls: urls("advertise-server-urls", "what peers are told to use (default: the server URLs)"),
+  prefix: text("prefix", "DIR", "folder for data and state (default: /var/lib/quorate for root, else ~/.local/state/quorate)"),
+  tmpPrefix: toggle("tmp-prefix", "keep everything in a temporary folder that is removed at the end"),
+  server: toggle("no-server", "never run a server here; any etcd will do as seed"),
+  idealClusterSize: number("ideal-cluster-size", "seats to fill, written by the founder of a cluster only (default: 5)"),
+  namespace: text("namespace", "KEY", "where Quorate's keys start (default: /_mgmt)"),
+  zone: text("zone", "NAME", "seats are spread over zones"),
+  priority: number("priority", "seats go to higher priorities first, -1000 to 1000 (default: 0)"),
+  sessionTtlMs: {
+    name: "session-ttl",
+    takes: "TIME",
+    many: false,
+    help: "how long the keys of this agent outlive it, at least 2s (default: 10s)",
+    read: (texts: readonly string[]) => parseDuration(last(texts)),
+  } satisfies Flag<number>,
+  strictReconfigCheck: toggle("strict-reconfig-check", "run etcd with its own check as well (slower growth)"),
+  evenVoters: toggle("even-voters", "fill an even number of seats with voters, in place of a learner in the last one"),
+  adopt: toggle("adopt", "take over a cluster that Quorate did not found"),
+  newCluster: toggle("new-cluster", "found a new cluster although this prefix belonged to one"),
+  insecure: toggle("insecure", "allow plain http beyond loopback (there is no TLS yet: accepted, changes nothing)"),
+  etcdBin: text("etcd-bin", "FILE", "the etcd to run (default: the managed store, then PATH)"),
+  autoCompactionRetention: text("auto-compaction-retention", "TIME", "history that etcd keeps (default: 10m)"),
+  quotaBackendBytes: {
+    name: "quota-backend-bytes",
+    takes: "BYTES",
+    many: false,
+    help: "largest database, like 512M or 4G (default: 4G)",
+    read: (texts: readonly string[]) => parseBytes(last(texts)),
+  } satisfies Flag<number>,
+} as const satisfies { readonly [K in keyof AgentOptions]?: Flag<unknown> };
+
+const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof levels)[number];
+
+/** What else `quorate run` takes: how to log, and what people who come from mgmt type. */
+export const logFlags = {
+  level: { name: "log-level", takes: "LEVEL", many: false, help: `${levels.join(", ")} (default: info)`, read: oneOf(...levels) },
+  format: {
+    name: "log-format",
+    takes: "FORMAT",
+    many: false,
+    help: "pretty or json (default: pretty on a terminal)",
+    read: oneOf("pretty", "json"),
+  },
+} as const satisfies Record<string, Flag<unknown>>;
+
+export const formats = ["table", "json", "yaml"] as const;
+export type Format = (typeof formats)[number];
+
+/** The flags of the commands that ask a cluster. */
+export const clientFlags = {
+  endpoints: {
+    name: "endpoints",
+    takes: "URL,...",
+    many: true,
+    help: "client URLs of the cluster (default: http://127.0.0.1:2379)",
+    read: endpointUrls,
+  },
+  namespace: agentFlags.namespace,
+  output: {
+    name: "output",
+    short: "o",
+    takes: "FORMAT",
+    many: false,
+    help: "table, json or yaml (default: table)",
+    read: oneOf(...formats),
+  },
+} as const satisfies Record<string, Flag<unknown>>;
+
+export const defaultEndpoints: readonly string[] = ["http://127.0.0.1:2379"];
+
+/** The variable of a flag: `--session-ttl` is `QUORATE_SESSION_TTL`. */
+export function variableOf(flag: Pick<Flag<unknown>, "name">): string {
+  return `QUORATE_${flag.name.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/**
+ * The value of one flag: the command line's, else its variable's, else undefined. An empty variable counts as none.
+ *
+ * @throws QuorateError INVALID_OPTION that names the flag, or the variable if the value came from there.
+ */
+export function valueOf<T>(flag: Flag<T>, given: Given, env: Env): T | undefined {
+  const typed = given[flag.name];
+  const variable = env[variableOf(flag)];
+  const texts = typed === true ? ["true"] : (typed ?? (variable === undefined || variable === "" ? undefined : [variable]));
+  if (texts === undefined) return undefined;
+  const from = typed === undefined ? variableOf(flag) : `--${flag.name}`;
+  try {
+    return flag.read(texts);
+  } catch (cause) {
+    throw new QuorateError("INVALID_OPTION", `Cannot use ${from}: ${(cause as Error).message}`, {
+      data: { flag: flag.name, from },
+    });
+  }
+}
+
+/** What `quorate run` was asked to do. */
+export interface RunSettings {
+  readonly agent: Omit<AgentOptions, "logger" | "debug">;
+  readonly logLevel: LogLevel;
+  readonly logFormat: "pretty" | "json" | undefined;
+}
+
+/** @throws QuorateError INVALID_OPTION that names the flag or the variable. */
+export function runSettings(given: Given, env: Env): RunSettings {
+  const agent: Record<string, unknown> = {};
+  for (const [option, flag] of Object.entries(agentFlags) as [string, Flag<unknown>][]) {
+    const value = valueOf(flag, given, env);
+    if (value !== undefined) agent[option] = option === "server" ? !(value as boolean) : value;
+  }
+  return {
+    agent: agent as RunSettings["agent"],
+    logLevel: valueOf(logFlags.level, given, env) ?? "info",
+    logFormat: valueOf(logFlags.format, given, env),
+  };
+}
+
+/** What a command that asks a cluster was given. */
+export interface ClientSettings {
+  readonly endpoints: readonly string[];
+  readonly namespace: string;
+  readonly output: Format;
+}
+
+/** @throws QuorateError INVALID_OPTION that names the flag or the variable. */
+export function clientSettings(given: Given, env: Env): ClientSettings {
+  return {
+    endpoints: valueOf(clientFlags.endpoints, given, env) ?? defaultEndpoints,
+    namespace: valueOf(clientFlags.namespace, given, env) ?? "/_mgmt",
+    output: valueOf(clientFlags.output, given, env) ?? "table",
+  };
+}
+
+/** `--client-urls` for the option `clientUrls`; undefined for what no flag sets. */
+export function flagOf(option: string): string | undefined {
+  const flag = (agentFlags as Readonly<Record<string, Flag<unknown>>>)[option];
+  return flag && `--${flag.name}`;
+}

@@ -1,0 +1,268 @@
+import { readFileSync } from "node:fs";
+import { Command, CommanderError, Option } from "commander";
+import { QuorateError } from "../errors.ts";
+import { quote } from "../keys.ts";
+import type { Io } from "./io.ts";
+import {
+  agentFlags,
+  clientFlags,
+  clientSettings,
+  logFlags,
+  parseDuration,
+  runSettings,
+  valueOf,
+  type Flag,
+  type Given,
+} from "./options.ts";
+
+/** The words of the command line. What each command does is in a file of its own, loaded when it is called. */
+
+const own = (name: string, takes: string | undefined, help: string): Flag<string> => ({
+  name,
+  ...(takes === undefined ? {} : { takes }),
+  many: false,
+  help,
+  read: (texts) => texts.at(-1) ?? "",
+});
+
+const waitFlag = own("wait", undefined, "return when the cluster has that size and is settled");
+const timeoutFlag: Flag<number> = {
+  ...own("timeout", "TIME", "how long --wait waits (default: 2m)"),
+  read: (texts) => parseDuration(texts.at(-1) ?? ""),
+};
+const healthFlag = own("endpoints-health", undefined, "have every endpoint commit a proposal, and say how long it took");
+const onceFlag = own("once", undefined, "play the whole story without a person, then end");
+const suiteFlag = own("suite", "NAME", "the suite of the distribution to take it from, such as bookworm");
+const fromFlag = own("from", "FILE", "a release archive, or an etcd binary");
+const sumFlag = own("sha256", "SUM", "the SHA-256 sum of that file");
+const ignored: Flag<string> = {
+  ...own("no-pgp", undefined, "accepted and ignored, for people who come from mgmt"),
+  hidden: true,
+};
+
+/**
+ * Runs one command line to its end. The exit code comes back; errors are thrown.
+ *
+ * @throws UsageError for what commander refuses, already told on standard error.
+ */
+export async function runProgram(argv: readonly string[], io: Io): Promise<number> {
+  let exitCode = 0;
+  const program = buildProgram(io, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  return exitCode;
+}
+
+export function buildProgram(io: Io, done: (exitCode: number) => void): Command {
+  const program = new Command("quorate")
+    .description("An elastic etcd: agents find each other, and a leader keeps the cluster at the size you ask for.")
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand("help [command]", "print the help of a command")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => {
+        io.out(text);
+      },
+      writeErr: (text) => {
+        io.err(text);
+      },
+      getOutHelpWidth: () => Math.min(io.columns ?? 100, 110),
+      getErrHelpWidth: () => Math.min(io.columns ?? 100, 110),
+      outputError: (text, write) => {
+        write(usageError(text));
+      },
+    })
+    .configureHelp({ showGlobalOptions: false, styleTitle: (text) => text })
+    .addHelpText(
+      "after",
+      `
+Every flag is also a variable: --session-ttl is QUORATE_SESSION_TTL.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 no quorum, 5 --wait timed out, 6 refused for safety, 7 no usable etcd.
+
+First steps:
+  quorate demo                       five agents in this terminal
+  quorate run --tmp-prefix           one agent here, on the loopback address
+  quorate status                     how the cluster is`,
+    );
+  const command = (parent: Command, name: string, description: string, flags: readonly Flag<unknown>[]): Command => {
+    const made = parent
+      .command(name)
+      .description(description)
+      .helpOption("-h, --help", "print this help")
+      .allowExcessArguments(false);
+    for (const flag of flags) made.addOption(toOption(flag));
+    return made;
+  };
+
+  const runFlags = [...Object.values(agentFlags), ...Object.values(logFlags), ignored];
+  const run = command(program, "run", "run an agent until ^C", runFlags);
+  run
+    .argument("[empty]", "the word `empty` is accepted and ignored, for people who come from mgmt")
+    .addHelpText(
+      "after",
+      `
+The defaults listen on the loopback address only. On several machines, name addresses that the others reach:
+
+  one$ quorate run --client-urls=http://192.0.2.1:2379 --server-urls=http://192.0.2.1:2380
+  two$ quorate run --client-urls=http://192.0.2.2:2379 --server-urls=http://192.0.2.2:2380 --seeds=http://192.0.2.1:2379
+
+Three agents for a trial on one machine:
+
+  quorate run --tmp-prefix --hostname h1
+  quorate run --tmp-prefix --hostname h2 --seeds=http://127.0.0.1:2379 --client-urls=http://127.0.0.1:2381 --server-urls=http://127.0.0.1:2382
+  quorate run --tmp-prefix --hostname h3 --seeds=http://127.0.0.1:2379 --client-urls=http://127.0.0.1:2383 --server-urls=http://127.0.0.1:2384
+
+^C leaves the cluster in good order (twice hurries, three times kills). SIGTERM and SIGHUP stop the agent and keep its seat.`,
+    )
+    .action(async (graph: string | undefined) => {
+      if (graph !== undefined && graph !== "empty") {
+        throw new QuorateError("INVALID_OPTION", `Cannot run ${quote(graph)}: an agent takes no argument`, {
+          hint: "quorate run --help",
+        });
+      }
+      const settings = runSettings(givenTo(run, runFlags), io.env);
+      done(await (await import("./run.ts")).run(settings, io));
+    });
+
+  const asking = Object.values(clientFlags);
+  const members = command(program, "members", "list the members of the cluster: who holds a seat", asking);
+  members
+    .addHelpText("after", examples("quorate members --endpoints=http://192.0.2.1:2379", "quorate members -o json"))
+    .action(async () => {
+      done(await (await import("./members.ts")).members(clientSettings(givenTo(members, asking), io.env), io));
+    });
+
+  const statusFlags = [...asking, healthFlag];
+  const status = command(program, "status", "one screen: who is there, what the chooser waits for, and why", statusFlags);
+  status.addHelpText("after", examples("quorate status", "quorate status --endpoints-health")).action(async () => {
+    const given = givenTo(status, statusFlags);
+    done(
+      await (
+        await import("./status.ts")
+      ).status({ ...clientSettings(given, io.env), endpointsHealth: given[healthFlag.name] === true }, io),
+    );
+  });
+
+  const sizeFlags = [...asking, waitFlag, timeoutFlag];
+  const size = command(program, "size", "tell or set how many members the cluster is to have", sizeFlags);
+  size
+    .argument("[N]", "the new size; without it, the present one is told")
+    .addHelpText("after", examples("quorate size", "quorate size 3", "quorate size 5 --wait --timeout 30s"))
+    .action(async (n: string | undefined) => {
+      const given = givenTo(size, sizeFlags);
+      const timeoutMs = valueOf(timeoutFlag, given, io.env) ?? 120_000;
+      done(
+        await (
+          await import("./size.ts")
+        ).size({ ...clientSettings(given, io.env), size: n, wait: given[waitFlag.name] === true, timeoutMs }, io),
+      );
+    });
+
+  const etcd = program
+    .command("etcd")
+    .description("the etcd that agents run: find it, list the store, install one")
+    .helpOption("-h, --help", "print this help");
+  const whichFlags = [agentFlags.etcdBin, clientFlags.output];
+  const which = command(etcd, "which", "print the path of the etcd that an agent would run", whichFlags);
+  which.action(async () => {
+    const given = givenTo(which, whichFlags);
+    const settings = {
+      etcdBin: valueOf(agentFlags.etcdBin, given, io.env),
+      output: valueOf(clientFlags.output, given, io.env) ?? "table",
+    };
+    done(await (await import("./etcd-commands.ts")).which(settings, io));
+  });
+  const listFlags = [clientFlags.output];
+  const list = command(etcd, "list", "list the etcds of the managed store", listFlags);
+  list.action(async () => {
+    done(
+      (await import("./etcd-commands.ts")).list(
+        { output: valueOf(clientFlags.output, givenTo(list, listFlags), io.env) ?? "table" },
+        io,
+      ),
+    );
+  });
+  const installFlags = [suiteFlag, fromFlag, sumFlag];
+  const install = command(etcd, "install", "install an etcd into the managed store; no root needed", installFlags);
+  install
+    .addHelpText(
+      "after",
+      examples(
+        "quorate etcd install",
+        "quorate etcd install --suite bookworm",
+        "quorate etcd install --from etcd-v3.5.30-linux-amd64.tar.gz --sha256 SUM",
+      ),
+    )
+    .action(async () => {
+      const given = givenTo(install, installFlags);
+      const one = (flag: Flag<string>): string | undefined => valueOf(flag, given, {});
+      done(
+        await (
+          await import("./etcd-commands.ts")
+        ).install({ suite: one(suiteFlag), from: one(fromFlag), sha256: one(sumFlag) }, io),
+      );
+    });
+
+  // Its arguments never come here (see main.ts): only its line in the help does.
+  program
+    .command("etcdctl")
+    .description("run the etcdctl that belongs to it, with API 3 and the agent's endpoints")
+    .argument("[args...]", "passed on as they are")
+    .helpOption(false);
+
+  const demoFlags = [onceFlag, agentFlags.etcdBin];
+  const demo = command(program, "demo", "five agents in one terminal that form, grow, heal and shrink a cluster", demoFlags);
+  demo.addHelpText("after", examples("quorate demo", "quorate demo --once")).action(async () => {
+    const given = givenTo(demo, demoFlags);
+    const settings = { once: given[onceFlag.name] === true, etcdBin: valueOf(agentFlags.etcdBin, given, io.env) };
+    done(await (await import("./demo/index.ts")).demo(settings, io));
+  });
+  return program;
+}
+
+function toOption(flag: Flag<unknown>): Option {
+  const words = `${flag.short === undefined ? "" : `-${flag.short}, `}--${flag.name}${flag.takes === undefined ? "" : ` <${flag.takes}>`}`;
+  const option = new Option(words, flag.help);
+  if (flag.takes !== undefined)
+    option.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
+  return flag.hidden === true ? option.hideHelp() : option;
+}
+
+/** What was typed, by the names of the flags. */
+function givenTo(command: Command, flags: readonly Flag<unknown>[]): Given {
+  const values = command.opts<Record<string, unknown>>();
+  return Object.fromEntries(
+    flags.map((flag) => {
+      const option = toOption(flag);
+      const value = values[option.attributeName()];
+      if (option.negate) return [flag.name, value === false ? true : undefined];
+      return [flag.name, value as readonly string[] | true | undefined];
+    }),
+  );
+}
+
+const examples = (...lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
+
+/** What commander says, in the form of every other error. */
+function usageError(text: string): string {
+  const [what = "", ...more] = text.trim().split("\n");
+  const guess = more.map((line) => line.trim().replace(/^\((.*)\)$/, "$1")).filter((line) => line !== "");
+  const hint =
+    guess.length > 0
+      ? guess.join(" ").replace(/^Did/, "did")
+      : "`quorate help` lists the commands, `quorate help COMMAND` its flags";
+  return `${what}\n  hint: ${hint}\n`;
+}
+
+function version(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

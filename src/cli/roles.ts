@@ -1,0 +1,118 @@
+import type { ClusterView, Host } from "./cluster.ts";
+
+/** What the commands say about a {@link ClusterView}. Pure. */
+
+export type Role = "voter" | "learner" | "learner (standby)" | "learner (standby: even size)" | "spare" | "client" | "unknown";
+
+/** A learner that is meant to stay one is a standby: the chooser is done and has left it so. */
+export function roleOf(host: Host, view: ClusterView): Role {
+  if (host.member) {
+    if (!host.member.learner) return "voter";
+    if (view.plan?.kind !== "settled") return "learner";
+    return isEvenStandby(view) ? "learner (standby: even size)" : "learner (standby)";
+  }
+  if (host.volunteers) return "spare";
+  return host.agent ? "client" : "unknown";
+}
+
+/** The last of an even number of seats is held by a learner on purpose. */
+export function isEvenStandby(view: ClusterView): boolean {
+  const members = view.hosts.filter((host) => host.member);
+  return !view.evenVoters && members.length % 2 === 0 && members.filter((host) => host.member?.learner).length === 1;
+}
+
+/** The server of this host leads the raft group, by its own word and that of the newest term. */
+export function isRaftLeader(host: Host, view: ClusterView): boolean {
+  return host.member !== undefined && host.member.id === raftLeaderOf(view);
+}
+
+/** The raft leader's member id, as the servers with the newest term see it. */
+export function raftLeaderOf(view: ClusterView): string | undefined {
+  let newest: { readonly term: number; readonly leader: string } | undefined;
+  for (const { answer } of view.hosts) {
+    if (!answer || !("status" in answer) || answer.status.raftLeader === "0") continue;
+    if (!newest || answer.status.raftTerm > newest.term)
+      newest = { term: answer.status.raftTerm, leader: answer.status.raftLeader };
+  }
+  return newest?.leader;
+}
+
+/** Log entries this member is behind the raft leader. */
+export function lagOf(host: Host, view: ClusterView): number | undefined {
+  const status = host.answer && "status" in host.answer ? host.answer.status : undefined;
+  const leader = view.hosts.find((one) => isRaftLeader(one, view))?.answer;
+  if (!status || !leader || !("status" in leader)) return undefined;
+  return Math.max(0, leader.status.raftIndex - status.appliedIndex);
+}
+
+export interface Strength {
+  readonly members: number;
+  readonly voters: number;
+  readonly healthyVoters: number;
+  /** How many more voters may die before quorum is lost; below 0 there is none. */
+  readonly failureTolerance: number;
+}
+
+export function strengthOf(view: ClusterView): Strength {
+  const members = view.hosts.filter((host) => host.member);
+  const voters = members.filter((host) => host.member?.learner === false);
+  const healthyVoters = voters.filter(isHealthy).length;
+  return {
+    members: members.length,
+    voters: voters.length,
+    healthyVoters,
+    failureTolerance: healthyVoters - (Math.floor(voters.length / 2) + 1),
+  };
+}
+
+/** Its server answered, and knows a raft leader. */
+export function isHealthy(host: Host): boolean {
+  return (
+    host.answer !== undefined &&
+    "status" in host.answer &&
+    host.answer.status.raftLeader !== "0" &&
+    host.answer.status.errors.length === 0
+  );
+}
+
+/** What is to be known about a host beside its role, the most urgent first. */
+export function stateOf(host: Host): string {
+  const notes: string[] = [];
+  if (host.answer && "refused" in host.answer) notes.push(host.member?.clientUrls.length === 0 ? "not started" : "no answer");
+  else if (host.answer?.status.raftLeader === "0") notes.push("no raft leader");
+  else if (host.answer && host.answer.status.errors.length > 0) notes.push(host.answer.status.errors.join(", "));
+  if (host.member && !host.agent) notes.push("no agent");
+  if (host.leaving) notes.push("leaving");
+  if (host.restarting) notes.push("restarting");
+  if (host.agent?.server === "lost-data") notes.push("lost its data");
+  if (host.agent?.server === "failed")
+    notes.push(`server failed${host.agent.problem === undefined ? "" : `: ${host.agent.problem}`}`);
+  else if (host.agent?.problem !== undefined) notes.push(host.agent.problem);
+  if (host.passedOver !== undefined) notes.push(`passed over: ${host.passedOver}`);
+  if (!host.member && host.nominated) notes.push("nominated");
+  return notes.length > 0 ? notes.join("; ") : host.member ? "healthy" : "";
+}
+
+/** `settled: 3 voters, can lose 1`: what the chooser is at, in one line. */
+export function chooserLine(view: ClusterView): string {
+  const { plan } = view;
+  if (view.paused !== undefined) return `paused: ${view.paused}`;
+  if (!plan) return view.leader === undefined ? "no agent leads" : `${view.leader} has not published a plan yet`;
+  switch (plan.kind) {
+    case "settled":
+      return settledLine(plan.voters, plan.learners, plan.failureTolerance);
+    case "step":
+      return `acting: ${plan.because}`;
+    case "waiting":
+      return `waiting: ${plan.because}`;
+  }
+}
+
+export function settledLine(voters: number, learners: number, tolerance: number | undefined): string {
+  const seats = `${count(voters, "voter")}${learners === 0 ? "" : ` and ${count(learners, "learner")}`}`;
+  return `settled: ${seats}, ${tolerance === undefined || tolerance <= 0 ? "can lose none" : `can lose ${tolerance}`}`;
+}
+
+export function count(n: number, thing: string): string {
+  return `${n} ${thing}${n === 1 ? "" : "s"}`;
+}
