@@ -1,0 +1,168 @@
+import type { Logger } from "pino";
+import type { Clock } from "../clock.ts";
+import { Caller } from "./caller.ts";
+import { bytes, rangeResult, rangesIn, revisionOf, toHex, toNumber, txnRequest } from "./codec.ts";
+import { Endpoints } from "./endpoints.ts";
+import * as membership from "./membership.ts";
+import { fetchMetrics } from "./metrics.ts";
+import type { CallOptions, EndpointStatus, KeyValue, Membership, Op, RangeResult, Txn, TxnResult } from "./types.ts";
+
+export interface EtcdClientOptions {
+  readonly endpoints: readonly string[];
+  readonly clock: Clock;
+  readonly log?: Logger;
+  /** Used first wherever it works: the server on this host. */
+  readonly preferred?: string;
+  /** Hex. Default: that of the first response. */
+  readonly clusterId?: string;
+}
+
+/**
+ * All endpoints of one cluster: picks one (the preferred, then the last that worked), fails over where that cannot do harm, drains
+ * the removed, and never listens to another cluster. Every call has a deadline and rejects at once with its signal's reason.
+ *
+ * All calls throw QuorateError UNREACHABLE, DEADLINE (`data.outcome` says whether the request may have had an effect: "none"
+ * or "unknown"), NO_QUORUM, ETCD_REFUSED (`data.reason` is etcd's own text), WRONG_CLUSTER or CLOSED.
+ */
+export class EtcdClient implements AsyncDisposable {
+  readonly endpoints: Endpoints;
+  readonly clock: Clock;
+  /** For the parts of this folder that hold streams. */
+  readonly caller: Caller;
+
+  private constructor(options: EtcdClientOptions) {
+    this.clock = options.clock;
+    this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred);
+    this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId);
+  }
+
+  /** Nothing is contacted before the first call. */
+  static create(options: EtcdClientOptions): EtcdClient {
+    return new EtcdClient(options);
+  }
+
+  /** Hex; undefined until the first response, unless it was given. */
+  get clusterId(): string | undefined {
+    return this.caller.clusterId;
+  }
+
+  /** A linearizable read of one key. */
+  async get(key: string, options: CallOptions = {}): Promise<{ entry: KeyValue | undefined; revision: number }> {
+    const found = await this.caller.run({ what: `read ${key}`, repeatable: true }, options, async ({ kv }) =>
+      rangeResult(await kv.range({ key: bytes(key) })),
+    );
+    return { entry: found.entries[0], revision: found.revision };
+  }
+
+  /** A linearizable read of all keys from `start` up to but without `end`, in order; `revision` asks for an older state. */
+  range(
+    range: { readonly start: string; readonly end: string },
+    options: CallOptions & {
+      readonly limit?: number;
+      readonly keysOnly?: boolean;
+      readonly countOnly?: boolean;
+      readonly revision?: number;
+    } = {},
+  ): Promise<RangeResult> {
+    const request = {
+      key: bytes(range.start),
+      range_end: bytes(range.end),
+      limit: options.limit ?? 0,
+      revision: options.revision ?? 0,
+      keys_only: options.keysOnly ?? false,
+      count_only: options.countOnly ?? false,
+    };
+    return this.caller.run({ what: `read ${range.start}`, repeatable: true }, options, async ({ kv }) =>
+      rangeResult(await kv.range(request)),
+    );
+  }
+
+  /** Sent once. */
+  put(key: string, value: string, options: CallOptions & { readonly lease?: string } = {}): Promise<{ revision: number }> {
+    const request = { key: bytes(key), value: bytes(value), ...(options.lease === undefined ? {} : { lease: options.lease }) };
+    return this.caller.run({ what: `write ${key}`, repeatable: false }, options, async ({ kv }) => ({
+      revision: revisionOf((await kv.put(request)).header),
+    }));
+  }
+
+  /** Sent once. */
+  del(key: string, options: CallOptions = {}): Promise<{ revision: number; deleted: number }> {
+    return this.caller.run({ what: `delete ${key}`, repeatable: false }, options, async ({ kv }) => {
+      const done = await kv.deleteRange({ key: bytes(key) });
+      return { revision: revisionOf(done.header), deleted: toNumber(done.deleted) };
+    });
+  }
+
+  /**
+   * All or nothing. Reads in it are linearizable. Never sent again once it may have been sent, unless `repeatable`; a txn of
+   * range ops only always is.
+   */
+  txn(txn: Txn, options: CallOptions & { readonly repeatable?: boolean } = {}): Promise<TxnResult> {
+    const readsOnly = [...txn.then, ...(txn.else ?? [])].every((op) => "range" in op);
+    const kind = { what: `run a txn on ${firstKey(txn)}`, repeatable: readsOnly || options.repeatable === true };
+    const request = txnRequest(txn);
+    return this.caller.run(kind, options, async ({ kv }, endpoint) => {
+      const done = await kv.txn(request);
+      return {
+        succeeded: done.succeeded,
+        revision: revisionOf(done.header),
+        ranges: rangesIn(done.responses),
+        endpoint,
+        clusterId: toHex(done.header.cluster_id),
+      };
+    });
+  }
+
+  /**
+   * The member list as it is, not as some cut-off follower remembers it: a linearizable read and then MemberList on the same
+   * endpoint. `look` are range ops for that read.
+   */
+  readMembership(options: CallOptions & { readonly look?: readonly Op[] } = {}): Promise<Membership> {
+    return membership.readMembership(this.caller, options);
+  }
+
+  /** What one server says of itself; a learner answers too. */
+  status(endpoint: string, options: CallOptions = {}): Promise<EndpointStatus> {
+    return membership.status(this.caller, endpoint, options);
+  }
+
+  /** Sent once; after a deadline or an abort the connection is reset, so that it does not happen later. */
+  addLearner(peerUrls: readonly string[], options: CallOptions = {}): Promise<{ id: string; membership: Membership }> {
+    return membership.addLearner(this.caller, peerUrls, options);
+  }
+
+  /** Like {@link addLearner}: sent once. `id` is hex. */
+  promote(id: string, options: CallOptions = {}): Promise<void> {
+    return membership.promote(this.caller, id, options);
+  }
+
+  /** Like {@link addLearner}: sent once. `id` is hex. */
+  removeMember(id: string, options: CallOptions = {}): Promise<void> {
+    return membership.removeMember(this.caller, id, options);
+  }
+
+  /** Has to be asked of the raft leader. `to` is the hex id of a voter. Sent once. */
+  moveLeader(raftLeaderEndpoint: string, to: string, options: CallOptions = {}): Promise<void> {
+    return membership.moveLeader(this.caller, raftLeaderEndpoint, to, options);
+  }
+
+  /** etcd's own /metrics text of one endpoint. */
+  metrics(endpoint: string, options: CallOptions = {}): Promise<string> {
+    return fetchMetrics(endpoint, options, this.clock);
+  }
+
+  /** Ends every call and stream with CLOSED; nothing is left running. Idempotent. */
+  close(): Promise<void> {
+    return this.caller.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function firstKey(txn: Txn): string {
+  const op = txn.then[0] ?? txn.else?.[0];
+  if (op === undefined) return txn.compare?.[0]?.key ?? "nothing";
+  return "put" in op ? op.put : "del" in op ? op.del : op.range;
+}

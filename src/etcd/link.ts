@@ -1,0 +1,283 @@
+import { createRequire } from "node:module";
+import type { Socket } from "node:net";
+import type * as Grpc from "@grpc/grpc-js";
+import type { ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
+import type * as ConnectionPool from "etcd3/lib/connection-pool.js";
+import type * as Rpc from "etcd3/lib/rpc.js";
+
+// etcd3 as a whole also loads its Watcher, Lease, Lock and builders, which are never used here. What it is made of comes from
+// its own folder, so that there is one copy of each.
+const fromEtcd3 = createRequire(createRequire(import.meta.url).resolve("etcd3"));
+const grpc = fromEtcd3("@grpc/grpc-js") as typeof Grpc;
+const { noop } = fromEtcd3("cockatiel") as { noop: ConnectionPool.Host["faultHandling"] };
+const { Host } = fromEtcd3("./connection-pool.js") as typeof ConnectionPool;
+const rpc = fromEtcd3("./rpc.js") as typeof Rpc;
+
+const channelOptions: Grpc.ChannelOptions = {
+  // etcd cuts clients that ping more often than every 5 s, or without a call (FACTS.md).
+  "grpc.keepalive_time_ms": 5_000,
+  "grpc.keepalive_timeout_ms": 5_000,
+  "grpc.keepalive_permit_without_calls": 0,
+  "grpc.max_receive_message_length": 256 * 1024 * 1024,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 250,
+  "grpc.dns_min_time_between_resolutions_ms": 1_000,
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.enable_http_proxy": 0,
+  // Nothing is ever sent twice but by our own decision.
+  "grpc.enable_retries": 0,
+  // Two clients of one process must not share a socket: one of them may have to reset it.
+  "grpc.use_local_subchannel_pool": 1,
+};
+
+const { READY, TRANSIENT_FAILURE, SHUTDOWN } = grpc.connectivityState;
+
+/** etcd3's generated classes, each bound to one call on one link. */
+export interface Rpcs {
+  readonly kv: KVClient;
+  readonly lease: LeaseClient;
+  readonly cluster: ClusterClient;
+  readonly maintenance: MaintenanceClient;
+}
+
+export interface CallHooks {
+  /** Ends the call, whatever it is doing; it rejects with the signal's reason. */
+  readonly signal: AbortSignal;
+  /** Have an endpoint without raft leader refuse at once. */
+  readonly requireLeader: boolean;
+  /** The request leaves now. */
+  readonly onSent: () => void;
+  /** Every response's header; throws to refuse the response. */
+  readonly onHeader: (header: IResponseHeader) => void;
+}
+
+/** A stream of one link. */
+export interface LinkStream<Request> {
+  write(request: Request): void;
+  /** Ends it. Nothing is handed out afterwards. Idempotent. */
+  close(): void;
+}
+
+export interface StreamHandlers<Response> {
+  readonly onData: (response: Response) => void;
+  /** Once, unless `close()` came first. */
+  readonly onEnd: (error: unknown) => void;
+}
+
+interface Wire {
+  readonly channel: Grpc.Channel;
+  readonly host: ConnectionPool.Host;
+  readonly sockets: Set<Socket>;
+}
+
+type UnaryMethod = (
+  request: unknown,
+  metadata: Grpc.Metadata,
+  options: Grpc.CallOptions,
+  done: (error: Grpc.ServiceError | null, response: { readonly header?: IResponseHeader }) => void,
+) => Grpc.ClientUnaryCall;
+type DuplexMethod = (metadata: Grpc.Metadata, options: Grpc.CallOptions) => Grpc.ClientDuplexStream<unknown, unknown>;
+
+/**
+ * The way to one endpoint: one channel and so one connection, for all calls and streams. It dials when it is used, never by
+ * itself, and never repeats anything.
+ */
+export class Link {
+  readonly url: string;
+  #wire: Wire | undefined;
+  #closed = false;
+
+  constructor(url: string) {
+    this.url = url;
+  }
+
+  /** Runs one call, or several one after the other, on this link. Throws what grpc throws. */
+  async call<T>(hooks: CallHooks, run: (rpcs: Rpcs) => Promise<T>): Promise<T> {
+    const callable: Rpc.ICallable<unknown> = {
+      exec: async (service, method, request) => {
+        const wire = await this.#ready(hooks.signal);
+        hooks.onSent();
+        return (await invoke(wire, service, method, request, hooks)) as never;
+      },
+      withConnection: () => Promise.reject(new TypeError("Streams are opened by Link.open")),
+      markFailed: () => undefined,
+      callOptionsFactory: undefined,
+    };
+    return await run({
+      kv: new rpc.KVClient(callable),
+      lease: new rpc.LeaseClient(callable),
+      cluster: new rpc.ClusterClient(callable),
+      maintenance: new rpc.MaintenanceClient(callable),
+    });
+  }
+
+  /** Opens a stream as soon as there is a connection. The signal ends the dialling only. */
+  async open<Request, Response>(
+    service: "Watch" | "Lease",
+    method: "watch" | "leaseKeepAlive",
+    requireLeader: boolean,
+    handlers: StreamHandlers<Response>,
+    signal: AbortSignal,
+  ): Promise<LinkStream<Request>> {
+    const wire = await this.#ready(signal);
+    const client = wire.host.getServiceClient(service) as unknown as Record<string, DuplexMethod>;
+    const stream = client[method]!.call(client, metadata(requireLeader), {});
+    let over = false;
+    const end = (error: unknown): void => {
+      if (over) return;
+      over = true;
+      stream.cancel();
+      handlers.onEnd(error);
+    };
+    stream.on("data", (response: unknown) => {
+      if (!over) handlers.onData(response as Response);
+    });
+    stream.on("error", end);
+    stream.on("end", () => {
+      end(new Error("The server ended the stream"));
+    });
+    return {
+      write: (request) => {
+        if (!over) stream.write(request);
+      },
+      close: () => {
+        over = true;
+        stream.cancel();
+      },
+    };
+  }
+
+  /** Grows whenever anything arrives; a different value after a reset. */
+  get bytesReceived(): number {
+    let sum = 0;
+    for (const socket of this.#wire?.sockets ?? []) sum += socket.bytesRead;
+    return sum;
+  }
+
+  /** Cuts the connection by TCP reset: what is still in a send buffer never arrives. The next use dials anew. */
+  reset(): void {
+    const wire = this.#wire;
+    this.#wire = undefined;
+    if (!wire) return;
+    for (const socket of wire.sockets) socket.resetAndDestroy();
+    wire.channel.close();
+  }
+
+  /** Ends all calls and streams. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#drop(this.#wire);
+  }
+
+  #drop(wire: Wire | undefined): void {
+    if (wire === undefined) return;
+    if (this.#wire === wire) this.#wire = undefined;
+    wire.channel.close();
+    for (const socket of wire.sockets) socket.destroy();
+  }
+
+  #dial(): Wire {
+    const { credentials, sockets } = watchedCredentials(this.url);
+    const channel = new grpc.Channel(authorityOf(this.url), credentials, channelOptions);
+    return { channel, sockets, host: new Host(this.url, credentials, { channelOverride: channel }, noop) };
+  }
+
+  /** A connected wire. Until it returns nothing has been sent. Rejects as soon as dialling has failed once. */
+  async #ready(signal: AbortSignal): Promise<Wire> {
+    signal.throwIfAborted();
+    if (this.#closed) throw new Error("The link is closed");
+    const wire = (this.#wire ??= this.#dial());
+    for (let state = wire.channel.getConnectivityState(true); state !== READY;) {
+      if (state === TRANSIENT_FAILURE) {
+        const why = await whyNotConnected(wire);
+        // A dropped channel stops dialling: a dead endpoint that nobody asks costs nothing, and the next call dials at once.
+        this.#drop(wire);
+        throw why;
+      }
+      if (state === SHUTDOWN) throw new Error("The connection was closed");
+      state = await stateAfter(wire.channel, state, signal);
+    }
+    return wire;
+  }
+}
+
+function stateAfter(channel: Grpc.Channel, state: Grpc.connectivityState, signal: AbortSignal): Promise<Grpc.connectivityState> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    channel.watchConnectivityState(state, Infinity, () => {
+      signal.removeEventListener("abort", abort);
+      resolve(channel.getConnectivityState(false));
+    });
+  });
+}
+
+function invoke(
+  wire: Wire,
+  service: keyof typeof Services,
+  method: string,
+  request: unknown,
+  { signal, requireLeader, onHeader }: CallHooks,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const client = wire.host.getServiceClient(service) as unknown as Record<string, UnaryMethod>;
+    const abort = (): void => {
+      reject(signal.reason as Error);
+      call.cancel();
+    };
+    const call = client[method]!.call(client, request, metadata(requireLeader), {}, (error, response) => {
+      signal.removeEventListener("abort", abort);
+      if (error) {
+        reject(error);
+        return;
+      }
+      try {
+        if (response.header) onHeader(response.header);
+        resolve(response);
+      } catch (refused) {
+        reject(refused as Error);
+      }
+    });
+    signal.addEventListener("abort", abort, { once: true });
+  });
+}
+
+/** grpc tells the cause of a failed connection only to a call. This one has no effect should it get through after all. */
+function whyNotConnected({ host }: Wire): Promise<Error> {
+  return new Promise((resolve) => {
+    const client = host.getServiceClient("Maintenance") as unknown as Record<string, UnaryMethod>;
+    client["status"]!.call(client, {}, metadata(false), {}, (error) => {
+      resolve(error ?? new Error("No connection established"));
+    });
+  });
+}
+
+function metadata(requireLeader: boolean): Grpc.Metadata {
+  const made = new grpc.Metadata();
+  if (requireLeader) made.set("hasleader", "true");
+  return made;
+}
+
+/** Credentials that remember the sockets they are used on, because grpc gives no way to cut one. */
+function watchedCredentials(url: string): { readonly credentials: Grpc.ChannelCredentials; readonly sockets: Set<Socket> } {
+  const credentials = url.startsWith("https:") ? grpc.credentials.createSsl() : grpc.credentials.createInsecure();
+  const sockets = new Set<Socket>();
+  const plain = credentials._createSecureConnector.bind(credentials);
+  credentials._createSecureConnector = (...args) => {
+    const connector = plain(...args);
+    const connect = connector.connect.bind(connector);
+    connector.connect = (socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      return connect(socket);
+    };
+    return connector;
+  };
+  return { credentials, sockets };
+}
+
+function authorityOf(url: string): string {
+  return url.replace(/^https?:\/\//, "").replace(/\/+$/, "");
+}

@@ -1,0 +1,62 @@
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { Clock } from "../clock.ts";
+import { within } from "../clock.ts";
+import { QuorateError } from "../errors.ts";
+import { lateFailure } from "./failure.ts";
+import type { CallOptions } from "./types.ts";
+
+/** etcd's metrics are some 100 KB; whatever answers with more is not etcd. */
+const mostBytes = 4 * 1024 * 1024;
+
+export async function fetchMetrics(endpoint: string, options: CallOptions, clock: Clock): Promise<string> {
+  const timeoutMs = options.timeoutMs ?? 2_000;
+  const what = `read the metrics of ${endpoint}`;
+  const signal = options.signal ?? new AbortController().signal;
+  signal.throwIfAborted();
+  return await within(
+    timeoutMs,
+    clock,
+    signal,
+    (own) => fetchText(new URL("/metrics", endpoint), what, own),
+    () => lateFailure({ what, endpoint, sent: true }, timeoutMs),
+  );
+}
+
+function fetchText(url: URL, what: string, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const fail = (state: string, cause?: unknown): void => {
+      request.destroy();
+      const data = { endpoint: url.origin, outcome: "none" };
+      reject(new QuorateError("UNREACHABLE", `Cannot ${what}: ${state}`, { retryable: true, cause, data }));
+    };
+    const abort = (): void => {
+      request.destroy();
+      reject(signal.reason as Error);
+    };
+    const make = url.protocol === "https:" ? httpsRequest : httpRequest;
+    const request = make(url, { agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      response.on("data", (chunk: Buffer) => {
+        chunks.push(chunk);
+        size += chunk.length;
+        if (size > mostBytes) fail(`it answers with more than ${mostBytes} bytes`);
+      });
+      response.on("error", (error) => {
+        fail("the answer broke off", error);
+      });
+      response.on("end", () => {
+        signal.removeEventListener("abort", abort);
+        if (response.statusCode === 200) resolve(Buffer.concat(chunks).toString("utf8"));
+        else fail(`it answers with HTTP status ${response.statusCode ?? 0}`);
+      });
+    });
+    request.on("error", (error) => {
+      signal.removeEventListener("abort", abort);
+      fail("it does not answer", error);
+    });
+    signal.addEventListener("abort", abort, { once: true });
+    request.end();
+  });
+}
