@@ -16,7 +16,7 @@ export interface DataDir {
   prepare(): Promise<void>;
   /** The server has served: what is there now is its data. */
   booted(): Promise<void>;
-  /** Clears away what a first start that came to nothing has left, and lets go. The server must be gone. */
+  /** Clears away what a first start that came to nothing has left, and lets go. The server must be gone. Never rejects. */
   close(): Promise<void>;
 }
 
@@ -42,9 +42,13 @@ export async function openDataDir(dir: string, log?: Logger): Promise<DataDir> {
       },
       booted: () => rm(firstStart(dir), { force: true }),
       close: async () => {
-        if (await exists(firstStart(dir))) {
-          await clearFirstStart(dir);
-          await rm(firstStart(dir), { force: true });
+        try {
+          if (await exists(firstStart(dir))) {
+            await clearFirstStart(dir);
+            await rm(firstStart(dir), { force: true });
+          }
+        } catch (error) {
+          log?.warn({ err: error, dataDir: dir }, "Cannot clear away what the first start left");
         }
         await lock.release();
       },

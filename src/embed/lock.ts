@@ -29,8 +29,11 @@ export async function lockDataDir(dataDir: string, log?: Logger): Promise<DataDi
     if (flock === undefined) {
       if (!warned) log?.warn("There is no flock: nothing keeps a second etcd from waiting for ever on the same data dir");
       warned = true;
-    } else if ((await statusOf(flock, ["-n", "3"], file.fd)) !== 0) {
-      throw inUse(dataDir, await holderOf(file, dataDir));
+    } else {
+      // The lock belongs to the open file, not to the process that asks for it: it stays ours when flock has ended.
+      const status = await statusOf(flock, ["-n", "3"], file.fd);
+      if (status === 1) throw inUse(dataDir, await holderOf(file, dataDir));
+      if (status !== 0) throw unusable(dataDir, `its lock file cannot be locked (flock ends with ${status})`);
     }
     await file.truncate();
     await file.write(`${process.pid}\n`, 0);
@@ -46,10 +49,12 @@ async function openLockFile(dataDir: string): Promise<FileHandle> {
     await mkdir(dirname(dataDir), { recursive: true, mode: 0o700 });
     return await open(lockFile(dataDir), "a+", 0o600);
   } catch (error) {
-    throw new QuorateError("DATA_DIR_UNUSABLE", `Cannot use the data dir ${dataDir}: its lock file cannot be opened`, {
-      cause: error,
-    });
+    throw unusable(dataDir, "its lock file cannot be opened", error);
   }
+}
+
+function unusable(dataDir: string, why: string, cause?: unknown): QuorateError {
+  return new QuorateError("DATA_DIR_UNUSABLE", `Cannot use the data dir ${dataDir}: ${why}`, { cause, data: { dataDir } });
 }
 
 function inUse(dataDir: string, holder: ProcessName | undefined): QuorateError {

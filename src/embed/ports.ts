@@ -1,8 +1,9 @@
+import { lookup } from "node:dns/promises";
 import { get } from "node:http";
 import { createServer } from "node:net";
 import { systemClock, within } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import { processesWith, socketsAt, userName } from "./sockets.ts";
+import { processesWith, socketsInTheWay, userName } from "./sockets.ts";
 
 /** Who keeps us from listening. Without any field: somebody whom the system does not show us. */
 export interface PortHolder {
@@ -22,7 +23,7 @@ export interface PortHolder {
 export async function portHolder(url: string): Promise<PortHolder | undefined> {
   const place = placeOf(url);
   if (place === undefined || !(await isTaken(place))) return undefined;
-  const [named, isEtcd] = await Promise.all([holderAt(place.port), answersLikeEtcd(url)]);
+  const [named, isEtcd] = await Promise.all([holderAt(place), answersLikeEtcd(url)]);
   return { ...named, isEtcd };
 }
 
@@ -69,13 +70,16 @@ function isTaken({ host, port }: Place): Promise<boolean> {
   });
 }
 
-async function holderAt(port: number): Promise<PortHolder> {
+async function holderAt({ host, port }: Place): Promise<PortHolder> {
+  const { address } = await lookup(host);
   let user: string | undefined;
-  for (const socket of await socketsAt(port)) {
+  for (const socket of await socketsInTheWay(address, port)) {
+    // Without inode no process has it any more: it only waits for its time to pass.
     if (socket.inode === 0) continue;
-    user ??= await userName(socket.uid);
+    const owner = await userName(socket.uid);
     const [process] = await processesWith(`socket:[${socket.inode}]`);
-    if (process !== undefined) return { ...process, user: await userName(socket.uid) };
+    if (process !== undefined) return { ...process, user: owner };
+    user ??= owner;
   }
   return user === undefined ? {} : { user };
 }

@@ -8,6 +8,9 @@ import { isStale, tooSlow, whyGone } from "./failure.ts";
 import { type EtcdServerOptions, serverDefaults, serverFlags } from "./options.ts";
 import { EtcdProcess, type ServerExit } from "./process.ts";
 
+/** Node's timers fire at once where they are asked for more. */
+const longestTimer = 2 ** 31 - 1;
+
 /**
  * One etcd server. Holding this object means the process is yours: it is gone once `stop()`, or leaving an `await using`
  * scope, has settled, and it dies with this process. It never restarts by itself; whether to run a server is the agent's decision.
@@ -24,10 +27,10 @@ export class EtcdServer implements AsyncDisposable {
   readonly lines$: Observable<EtcdLogLine>;
   readonly #process: EtcdProcess;
 
-  private constructor(etcd: EtcdProcess, dataDir: DataDir) {
-    this.pid = etcd.pid ?? 0;
-    this.memberId = etcd.reading.memberId ?? "";
-    this.clusterId = etcd.reading.clusterId ?? "";
+  private constructor(etcd: EtcdProcess, identity: Identity, dataDir: DataDir) {
+    this.pid = identity.pid;
+    this.memberId = identity.memberId;
+    this.clusterId = identity.clusterId;
     this.lines$ = etcd.lines$;
     this.#process = etcd;
     this.exited = etcd.exited.then(async (exit) => {
@@ -48,7 +51,7 @@ export class EtcdServer implements AsyncDisposable {
     signal.throwIfAborted();
     const dataDir = await openDataDir(options.dataDir, options.log);
     let latest: EtcdProcess | undefined;
-    const startTimeoutMs = options.startTimeoutMs ?? serverDefaults.startTimeoutMs;
+    const startTimeoutMs = Math.min(options.startTimeoutMs ?? serverDefaults.startTimeoutMs, longestTimer);
     try {
       if (!dataDir.hasData && options.boot === undefined) {
         throw new QuorateError("DATA_DIR_UNUSABLE", `Cannot continue from the data dir ${options.dataDir}: it is empty`);
@@ -62,7 +65,7 @@ export class EtcdServer implements AsyncDisposable {
         () => tooSlow(options.name, startTimeoutMs, latest),
       );
       await dataDir.booted();
-      return new EtcdServer(etcd, dataDir);
+      return new EtcdServer(etcd, identityOf(options, etcd), dataDir);
     } catch (error) {
       await latest?.stop();
       await dataDir.close();
@@ -79,6 +82,20 @@ export class EtcdServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+interface Identity {
+  readonly pid: number;
+  readonly memberId: string;
+  readonly clusterId: string;
+}
+
+function identityOf({ binary }: EtcdServerOptions, { pid, reading: { memberId, clusterId } }: EtcdProcess): Identity {
+  if (pid !== undefined && memberId !== undefined && clusterId !== undefined) return { pid, memberId, clusterId };
+  throw new QuorateError(
+    "INVALID_ETCD",
+    `Cannot use ${binary} as etcd: it serves, but its log does not name its member and cluster`,
+  );
 }
 
 function withRetries<T>(options: EtcdServerOptions, clock: Clock, signal: AbortSignal, start: () => Promise<T>): Promise<T> {

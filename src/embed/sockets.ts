@@ -1,3 +1,5 @@
+import { isIPv6 } from "node:net";
+import { endianness } from "node:os";
 import { readdir, readFile, readlink } from "node:fs/promises";
 
 /** One row of /proc/net/tcp or tcp6. */
@@ -21,11 +23,40 @@ export function parseSocketTable(text: string): SocketRow[] {
   });
 }
 
-/** Every TCP socket of this network namespace at one local port, listening ones first. */
-export async function socketsAt(port: number): Promise<SocketRow[]> {
+/**
+ * The sockets of this network namespace that can keep one from listening on an address and port: listening ones first. An
+ * outgoing connection counts, as its own end may have got that port.
+ */
+export async function socketsInTheWay(address: string, port: number): Promise<SocketRow[]> {
   const tables = await Promise.all(["/proc/net/tcp", "/proc/net/tcp6"].map((path) => readFile(path, "utf8").catch(() => "")));
-  const rows = tables.flatMap(parseSocketTable).filter((row) => row.port === port);
+  const ours = hexAddress(address);
+  const rows = tables
+    .flatMap(parseSocketTable)
+    .filter((row) => row.port === port && (row.address.endsWith(ours) || isAny(row.address) || isAny(ours)));
   return [...rows.filter((row) => row.listening), ...rows.filter((row) => !row.listening)];
+}
+
+function isAny(hex: string): boolean {
+  return /^0+$/.test(hex);
+}
+
+/** An address as the kernel prints it in those tables. */
+export function hexAddress(address: string): string {
+  const bytes = isIPv6(address) ? bytesOf6(address) : address.split(".").map(Number);
+  const groups = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.slice(index * 4, index * 4 + 4));
+  return groups
+    .flatMap((group) => (endianness() === "LE" ? group.reverse() : group))
+    .map((byte) => byte.toString(16).toUpperCase().padStart(2, "0"))
+    .join("");
+}
+
+function bytesOf6(address: string): number[] {
+  const [head = "", tail] = address.split("::");
+  const words = (half: string): string[] => (half === "" ? [] : half.split(":"));
+  const front = words(head);
+  const back = words(tail ?? "");
+  const middle = tail === undefined ? [] : Array.from({ length: 8 - front.length - back.length }, () => "0");
+  return [...front, ...middle, ...back].flatMap((word) => [parseInt(word, 16) >> 8, parseInt(word, 16) & 255]);
 }
 
 export interface ProcessName {
