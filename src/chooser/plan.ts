@@ -1,5 +1,11 @@
 import type { ChooserPolicy } from "./policy.ts";
-import type { AgentName, ClusterSnapshot, MemberId } from "./snapshot.ts";
+import { openStepFirst, quorumFirst, spaceFirst } from "./rules-first.ts";
+import { badLearner, nominationsFollow } from "./rules-seats.ts";
+import { readyArePromoted, seatsAreFilled, settle, standbyIsKept, unwantedAreWithdrawn } from "./rules-size.ts";
+import { deadAreReplaced, leaversGo, surplusGoes } from "./rules-voters.ts";
+import type { AgentName, ClusterSnapshot, MemberId, OpenStep } from "./snapshot.ts";
+import type { Rule } from "./steps.ts";
+import { survey } from "./survey.ts";
 
 /** The most one planning round may change. */
 export type Step =
@@ -11,7 +17,13 @@ export type Step =
   | { readonly kind: "withdraw"; readonly agent: AgentName }
   | { readonly kind: "add-learner"; readonly agent: AgentName }
   | { readonly kind: "promote"; readonly agent: AgentName | undefined; readonly member: MemberId }
-  | { readonly kind: "move-leader"; readonly from: MemberId; readonly to: MemberId }
+  | {
+      readonly kind: "move-leader";
+      readonly from: MemberId;
+      readonly fromAgent: AgentName | undefined;
+      readonly to: MemberId;
+      readonly toAgent: AgentName | undefined;
+    }
   | {
       readonly kind: "remove";
       readonly agent: AgentName | undefined;
@@ -20,18 +32,39 @@ export type Step =
       /** Its agent is not nominated again for a while. */
       readonly passOver: boolean;
     }
-  /** A step that was recorded earlier: send it again, or see that it has happened, and close the record. */
-  | { readonly kind: "complete" };
+  /**
+   * A step that was recorded earlier: with `send`, send it again and close the record once it has happened; without,
+   * only close the record: it has happened, has become impossible, or does no harm if it still lands.
+   */
+  | {
+      readonly kind: "complete";
+      readonly op: OpenStep["op"];
+      readonly agent: AgentName | undefined;
+      readonly member: MemberId | undefined;
+      readonly send: boolean;
+    };
 
 /** Why there is no step yet. Each names the thing that has to change first. */
 export type Waiting =
   | { readonly on: "resume"; readonly wouldDo: Step | undefined }
   | { readonly on: "quorum"; readonly healthy: number; readonly voters: number }
   | { readonly on: "space" }
+  /** A recorded member call that may still land, and must not be sent again as things are. */
+  | {
+      readonly on: "open-step";
+      readonly op: OpenStep["op"];
+      readonly agent: AgentName | undefined;
+      readonly member: MemberId | undefined;
+    }
   | { readonly on: "learner"; readonly agent: AgentName | undefined; readonly member: MemberId }
   | { readonly on: "health"; readonly forMs: number }
   | { readonly on: "leadership"; readonly forMs: number }
-  | { readonly on: "return"; readonly agents: readonly AgentName[] };
+  /** Members that do not take part (by agent, or by member id where no agent is known). */
+  | { readonly on: "return"; readonly agents: readonly string[] }
+  /** Volunteers whose pre-flight has no verdict yet, and would change the plan. */
+  | { readonly on: "preflight"; readonly agents: readonly AgentName[] }
+  /** Everybody leaves: nobody is removed, the last one keeps its seat. */
+  | { readonly on: "stayer"; readonly leaving: readonly AgentName[] };
 
 /** Nothing to do. `blockedBy` says what keeps the cluster from its ideal size, when something does. */
 export interface Settled {
@@ -50,3 +83,34 @@ export type Plan =
 
 /** Pure, total, and independent of the order of its inputs. */
 export type Planner = (seen: ClusterSnapshot, policy: ChooserPolicy) => Plan;
+
+/** Rules 1 to 11 of the chooser, in order: the first that matches decides. The order is the safety argument. */
+const rules: readonly Rule[] = [
+  quorumFirst,
+  spaceFirst,
+  openStepFirst,
+  badLearner,
+  nominationsFollow,
+  leaversGo,
+  deadAreReplaced,
+  surplusGoes,
+  readyArePromoted,
+  seatsAreFilled,
+  standbyIsKept,
+  unwantedAreWithdrawn,
+];
+
+/** Chooses the one next step, or says what it waits for, or that nothing is to be done. */
+export const plan: Planner = (seen, policy) => {
+  if (seen.paused !== undefined) {
+    const wouldBe = plan({ ...seen, paused: undefined }, policy);
+    const wouldDo = "step" in wouldBe ? wouldBe.step : undefined;
+    return { waiting: { on: "resume", wouldDo }, because: `the chooser is paused: ${seen.paused}` };
+  }
+  const s = survey(seen, policy);
+  for (const rule of rules) {
+    const matched = rule(s);
+    if (matched !== undefined) return matched;
+  }
+  return settle(s);
+};

@@ -10,8 +10,10 @@ export interface ChooserPolicy {
   readonly strictReconfigCheck: boolean;
   /** Entries a learner may be behind when it is promoted. Default 1,000. */
   readonly maxLag: number;
-  /** A learner that has not started after this long is given up. Default 60,000; 5,000 at failure tolerance 0. */
+  /** A learner that has not started after this long is given up. Default 60,000. */
   readonly nomineeTimeoutMs: number;
+  /** The same at failure tolerance 0, where giving up helps: with two voters, or with another spare at hand. Default 5,000. */
+  readonly urgentNomineeTimeoutMs: number;
   /** A lagging learner that stands still for this long is given up. Default 60,000. */
   readonly stallTimeoutMs: number;
   /** A voter that does not answer for this long is dead although its agent lives. Default 60,000. */
@@ -22,6 +24,8 @@ export interface ChooserPolicy {
   readonly stabilizationMs: number;
   /** A new leader removes no surplus before it has led for this long: one session TTL. Default 10,000. */
   readonly settleMs: number;
+  /** After this long a recorded member call that must not be sent again can no longer land either. Default 120,000. */
+  readonly openStepTimeoutMs: number;
 }
 
 export const defaultPolicy: ChooserPolicy = {
@@ -31,9 +35,11 @@ export const defaultPolicy: ChooserPolicy = {
   strictReconfigCheck: false,
   maxLag: 1_000,
   nomineeTimeoutMs: 60_000,
+  urgentNomineeTimeoutMs: 5_000,
   stallTimeoutMs: 60_000,
   unansweredTimeoutMs: 60_000,
   healthBeforeRemovalMs: 5_000,
   stabilizationMs: 0,
   settleMs: 10_000,
+  openStepTimeoutMs: 120_000,
 };

@@ -45,7 +45,8 @@ export interface VolunteerSeen {
   /** Store revision at which it volunteered: lower means longer stable. */
   readonly sinceRevision: number;
   /** Its URLs were proved to be its own, its port can be bound, its etcd fits. Irrelevant while it holds a seat. */
-  readonly preflight: { readonly state: "passed" } | { readonly state: "pending" } | { readonly state: "failed"; readonly reason: string };
+  readonly preflight:
+    { readonly state: "passed" } | { readonly state: "pending" } | { readonly state: "failed"; readonly reason: string };
 }
 
 export interface NominationSeen {

@@ -1,0 +1,66 @@
+import { byText } from "./rank.ts";
+import type { MemberSeen } from "./snapshot.ts";
+import { act, remove, type Rule } from "./steps.ts";
+import { nameOf, toleranceOf, whyDead, type Survey } from "./survey.ts";
+
+/** Rule 4: a learner that is unknown, or will not become a voter, frees the one learner slot. */
+export const badLearner: Rule = (s) => {
+  const stranger = s.learners.find((m) => m.agent === undefined);
+  if (stranger !== undefined) return remove(stranger, "unknown-learner", `no agent is known for the learner ${nameOf(stranger)}`);
+  for (const learner of s.learners) {
+    const reason = whyGivenUp(learner, s);
+    if (reason !== undefined) return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, true);
+  }
+  return undefined;
+};
+
+/** Why a learner is given up, or undefined while there is hope. */
+export function whyGivenUp(m: MemberSeen, s: Survey): string | undefined {
+  const { seen, policy } = s;
+  const dead = whyDead(m, seen, policy);
+  if (dead !== undefined) return dead;
+  if (m.report === "failed") return "reports that its server failed";
+  if (m.report === "lost-data") return "has lost its data";
+  if (!m.agentLive && !(m.agent !== undefined && seen.restarting.includes(m.agent))) return "has no agent any more";
+  if (!m.started && m.knownForMs >= nomineeTimeout(s)) return "has not started in time";
+  if ((m.lag === undefined || m.lag > policy.maxLag) && m.stalledForMs >= policy.stallTimeoutMs) return "lags and does not move";
+  return undefined;
+}
+
+/** At tolerance 0 time matters, where giving up leads on: to another spare, or from two voters back to one. */
+function nomineeTimeout(s: Survey): number {
+  const { nomineeTimeoutMs, urgentNomineeTimeoutMs } = s.policy;
+  const urgent = toleranceOf(s) === 0 && (s.spares.length > 0 || s.voters.length === 2);
+  return urgent ? Math.min(urgentNomineeTimeoutMs, nomineeTimeoutMs) : nomineeTimeoutMs;
+}
+
+/** Rule 5: nominations follow the seats. Voters are never removed for lack of one. */
+export const nominationsFollow: Rule = (s) => {
+  const { members, nominations, leaving } = s.seen;
+  for (const { agent, member } of nominations.toSorted((a, b) => byText(a.agent, b.agent))) {
+    if (members.some((m) => m.agent === agent)) continue;
+    if (member !== undefined) return act({ kind: "withdraw", agent }, `the seat of ${agent} is gone`);
+    const reason = whyNotNominee(agent, s);
+    if (reason !== undefined) return act({ kind: "withdraw", agent }, `${agent} is nominated, but ${reason}`);
+  }
+  for (const m of members.toSorted((a, b) => byText(a.id, b.id))) {
+    if (m.agent === undefined || leaving.includes(m.agent)) continue;
+    const nomination = nominations.find((n) => n.agent === m.agent);
+    if (nomination?.member === m.id) continue;
+    // A learner was nominated before it was added, so the nomination was deleted; one without a member id was only not finished.
+    if (nomination === undefined && m.role === "learner") {
+      return remove(m, "surplus", `learner ${m.agent} is not nominated`);
+    }
+    return act({ kind: "renominate", agent: m.agent, member: m.id }, `${m.role} ${m.agent} has lost its nomination`);
+  }
+  return undefined;
+};
+
+function whyNotNominee(agent: string, s: Survey): string | undefined {
+  const { volunteers, leaving, passedOver } = s.seen;
+  const volunteer = volunteers.find((v) => v.agent === agent);
+  if (volunteer === undefined) return "does not volunteer";
+  if (leaving.includes(agent)) return "leaves";
+  if (passedOver.some((p) => p.agent === agent)) return "was passed over";
+  return volunteer.preflight.state === "failed" ? "failed the pre-flight" : undefined;
+}

@@ -1,0 +1,158 @@
+import type { Plan } from "./plan.ts";
+import { keepsQuorum } from "./quorum.ts";
+import { takesPart } from "./rank.ts";
+import type { MemberSeen } from "./snapshot.ts";
+import {
+  agentsOf,
+  bury,
+  letGo,
+  obituary,
+  promote,
+  remove,
+  successor,
+  wait,
+  waitForPreflight,
+  waitForReturn,
+  type Rule,
+} from "./steps.ts";
+import { deathsCostTolerance, listOf, nameOf, safeWithout, type Survey } from "./survey.ts";
+
+/** Rule 6: who asked to leave is replaced first where that can be, and let go then; the last one stays. */
+export const leaversGo: Rule = (s) => {
+  const learner = s.learners.find((m) => m.agent !== undefined && s.seen.leaving.includes(m.agent));
+  const first = s.leavers[0];
+  const leaver = learner ?? first;
+  if (leaver === undefined) return undefined;
+  if (nobodyStays(s)) {
+    return wait(
+      { on: "stayer", leaving: s.seen.leaving.toSorted() },
+      "every agent leaves, so all stop in place and keep their data",
+    );
+  }
+  if (learner !== undefined) return remove(learner, "leaving", `learner ${nameOf(learner)} leaves`);
+  if (first === undefined) return undefined;
+
+  const why = `${nameOf(first)} leaves`;
+  if (s.staying.length < s.target.voters) {
+    const next = successor(s, why, false);
+    if (next !== undefined) {
+      if (!("ready" in next)) return next;
+      const dead = s.dead[0];
+      if (dead !== undefined && removeBeforePromotion(s))
+        return bury(s, dead, `${obituary(s, dead)}, and ${nameOf(next.ready)} is in sync`);
+      return promote(next.ready, `${why}, and ${nameOf(next.ready)} takes its vote over`);
+    }
+  }
+  if (s.staying.length < s.hoped.voters && s.pending.length > 0) {
+    return waitForPreflight(s, `${why}, and ${listOf(s.pending)} may take its vote over after the pre-flight`);
+  }
+  const left = s.staying.filter(takesPart);
+  if (left.length === 0) {
+    const absent = [...s.staying, ...s.dead].filter((m) => m.agent === undefined || !s.seen.leaving.includes(m.agent));
+    return waitForReturn(absent, `${why}, but of those that stay nobody takes part`);
+  }
+  const dead = s.dead[0];
+  const enough = s.staying.length >= s.target.voters;
+  if (dead !== undefined && enough) return bury(s, dead, `${obituary(s, dead)}, and no vote is missing without it`);
+  const victim = s.leavers.find((m) => safeWithout(s, m));
+  if (victim !== undefined) {
+    return letGo(s, victim, "leaving", `${nameOf(victim)} leaves${enough ? "" : ", and nobody can take its vote over"}`);
+  }
+  if (dead !== undefined) return bury(s, dead, `${obituary(s, dead)}, and ${nameOf(first)} can not leave before it is out`);
+  const missing = s.voters.filter((m) => !takesPart(m));
+  return waitForReturn(missing, `${why}, but quorum would be lost while ${agentsOf(missing)} ${are(missing)} missing`);
+};
+
+/** Rule 7: a dead voter is replaced by a learner in sync; removed without one only where that lets more voters die. */
+export const deadAreReplaced: Rule = (s) => {
+  const first = s.dead[0];
+  if (first === undefined) return undefined;
+  const why = obituary(s, first);
+  if (s.staying.length >= s.target.voters) return bury(s, first, `${why}, and no vote is missing without it`);
+  const next = successor(s, why, false);
+  if (next !== undefined) {
+    if (!("ready" in next)) return next;
+    const name = nameOf(next.ready);
+    return removeBeforePromotion(s)
+      ? bury(s, first, `${why}, and ${name} is in sync`)
+      : promote(next.ready, `${why}, and ${name} is in sync`);
+  }
+  if (s.pending.length > 0) return waitForPreflight(s, `${why}, and ${listOf(s.pending)} may replace it after the pre-flight`);
+  if (first.agent !== undefined && s.seen.leaving.includes(first.agent)) return bury(s, first, why);
+  if (deathsCostTolerance(s))
+    return bury(s, first, `${why}, nobody can replace it, and without the dead the others survive more`);
+  const wiped = s.dead.find((m) => m.report === "lost-data" && m.agentLive);
+  if (wiped !== undefined) return bury(s, wiped, `${obituary(s, wiped)} and can only come back as a new member`);
+  return waitForReturn(
+    s.dead,
+    `${why} and there is no spare, so ${s.dead.length === 1 ? "it keeps its seat" : "the dead keep their seats"}`,
+  );
+};
+
+/**
+ * With a learner in sync: an odd number of voters loses the dead one first and is odd again after the promotion; an
+ * even number below the target takes the learner first, as the dead seat costs it nothing and may come back.
+ */
+function removeBeforePromotion(s: Survey): boolean {
+  return s.voters.length % 2 === 1 || s.voters.length >= s.target.voters;
+}
+
+/** Rule 8: more seats than wanted. The learner goes first, then the worst voter, and only while all others are well. */
+export const surplusGoes: Rule = (s) => {
+  const extra = surplusLearner(s);
+  const learnerFirst = extra !== undefined;
+  if (!learnerFirst && s.staying.length <= s.target.voters) return undefined;
+  const why = `the ideal size is ${s.seen.idealClusterSize}, and ${s.target.seats === 1 ? "1 seat is" : `${s.target.seats} seats are`} wanted`;
+  if (!learnerFirst && s.staying.length <= s.hoped.voters) {
+    return waitForPreflight(
+      s,
+      `one voter is too many unless ${listOf(s.pending)} pass${s.pending.length === 1 ? "es" : ""} the pre-flight`,
+    );
+  }
+  const victim = extra ?? s.staying.find((m) => mayGo(m, s));
+  if (victim === undefined) return undefined;
+  if (s.seen.leaderForMs < s.policy.settleMs) {
+    return wait(
+      { on: "leadership", forMs: s.policy.settleMs },
+      `${why}, but this leader is new and waits before it removes anybody`,
+    );
+  }
+  if (extra !== undefined) return remove(extra, "surplus", `${why}, so learner ${nameOf(extra)} is let go`);
+  return isSteadyWithout(s, victim, why) ?? letGo(s, victim, "surplus", `${why}, so voter ${nameOf(victim)} is let go`);
+};
+
+/** The learner that nobody needs: not as a voter, not as the even seat, not as the standby. */
+function surplusLearner(s: Survey): MemberSeen | undefined {
+  if (s.learners.length > 1) return s.learners[0];
+  const needed = s.staying.length < s.hoped.voters || s.target.seats > s.target.voters || s.policy.standbys > 0;
+  return needed ? undefined : s.learners[0];
+}
+
+function mayGo(m: MemberSeen, s: Survey): boolean {
+  return m.agent !== undefined && !s.seen.restarting.includes(m.agent);
+}
+
+/** A wait while the others could not bear the removal, else undefined. */
+function isSteadyWithout(s: Survey, victim: MemberSeen, why: string): Plan | undefined {
+  const others = s.voters.filter((m) => m !== victim);
+  const forMs = s.policy.healthBeforeRemovalMs;
+  const steady = others.filter((m) => takesPart(m) && m.healthyForMs >= forMs);
+  const absent = others.filter((m) => !takesPart(m));
+  if (takesPart(victim) ? steady.length === others.length : keepsQuorum(others.length, steady.length)) return undefined;
+  if (takesPart(victim) && absent.length > 0) {
+    return waitForReturn(absent, `${why}, but nobody is let go while ${agentsOf(absent)} ${are(absent)} missing`);
+  }
+  return wait({ on: "health", forMs }, `${why}, but not all others have been healthy for long enough`);
+}
+
+/** No seat, and nobody who could take one, would be left. */
+function nobodyStays(s: Survey): boolean {
+  const { members, leaving } = s.seen;
+  return (
+    s.spares.length === 0 && s.pending.length === 0 && members.every((m) => m.agent !== undefined && leaving.includes(m.agent))
+  );
+}
+
+function are(members: readonly MemberSeen[]): string {
+  return members.length === 1 ? "is" : "are";
+}
