@@ -86,9 +86,7 @@ function problemsIn(root, file) {
       if (refused !== undefined) report(node, refused);
     }
     if (ts.isIdentifier(node) && isUse(node)) checkBanned(node, node.text);
-    if (ts.isPropertyAccessExpression(node) && ts.isIdentifier(node.expression)) {
-      checkBanned(node, `${node.expression.text}.${node.name.text}`);
-    }
+    if (ts.isPropertyAccessExpression(node)) checkBanned(node, node.getText(source).replace(/^globalThis\./, ""));
     if (ts.isNewExpression(node) && isNamed(node.expression, "Date") && !node.arguments?.length) checkBanned(node, "new Date()");
     if (ts.isCallExpression(node) && isNamed(node.expression, "Date")) checkBanned(node, "Date()");
     ts.forEachChild(node, visit);

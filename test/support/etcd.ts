@@ -21,7 +21,7 @@ function choose(): TestEtcd {
   const binary = process.env["QUORATE_ETCD_BIN"];
   if (binary) return { binary, version: parseVersion(execFileSync(binary, ["--version"], { encoding: "utf8" })) };
   const newest = listEtcds()[0];
-  if (newest === undefined) throw new Error("No etcd to test with: run `npm run setup` (or npm test), or set QUORATE_ETCD_BIN");
+  if (newest === undefined) throw new Error("No etcd to test with: run `node scripts/setup.mjs`, or set QUORATE_ETCD_BIN");
   return newest;
 }
 

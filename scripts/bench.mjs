@@ -1,0 +1,28 @@
+// npm run bench -- NAME: set-up, then bench/NAME.ts (or .mjs) with the further arguments. Without a name: which there are.
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { fail, setup } from "./setup.mjs";
+
+const folder = fileURLToPath(new URL("../bench", import.meta.url));
+const [name, ...args] = process.argv.slice(2);
+const file = ["ts", "mjs"].map((ending) => join(folder, `${name}.${ending}`)).find((path) => existsSync(path));
+
+if (file !== undefined) {
+  try {
+    await setup();
+    process.argv = [process.execPath, file, ...args];
+    // Node 20 does not read TypeScript by itself.
+    const { runnerImport } = await import("vite");
+    await runnerImport(file, { configFile: false, logLevel: "error", esbuild: { target: "node20" } });
+  } catch (error) {
+    fail(error);
+  }
+} else {
+  if (name !== undefined) {
+    console.error(`error: there is no benchmark ${name}; there are:`);
+    process.exitCode = 2;
+  }
+  const all = existsSync(folder) ? readdirSync(folder).filter((path) => /\.(ts|mjs)$/.test(path)) : [];
+  for (const path of all) console.log(`npm run bench -- ${path.replace(/\.\w+$/, "")}`);
+}

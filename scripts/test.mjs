@@ -1,0 +1,156 @@
+// npm test: set-up, the checks, then the tests; `npm test -- test/chooser` runs a part, without the checks. With --full also the
+// slow ones, and all of them on every other etcd of the store. The last line is `N passed, N failed, N skipped`.
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { listEtcds } from "../src/embed/store.mjs";
+import { check } from "./check.mjs";
+import { ensureBuild, ensureEtcd, ensurePackages, fail } from "./setup.mjs";
+
+/** @import { TestResults } from "./test-reporter.mjs" */
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const run = randomUUID();
+const full = process.argv.includes("--full");
+const part = process.argv.slice(2).filter((arg) => arg !== "--full");
+const count = { passed: 0, failed: 0, skipped: 0 };
+
+try {
+  await ensurePackages();
+  if (part.length === 0 && !(await check())) count.failed += 1;
+  await ensureBuild();
+  const etcd = await ensureEtcd();
+  console.error(`testing with etcd ${etcd.version.text} (${etcd.binary})`);
+  await testWith(undefined);
+  if (full) {
+    for (const other of listEtcds().filter(({ binary }) => binary !== etcd.binary)) {
+      console.error(`\ntesting with etcd ${other.version.text} (${other.binary})`);
+      await testWith(other.binary);
+    }
+  }
+} catch (error) {
+  fail(error);
+  count.failed += 1;
+} finally {
+  count.failed += endLeftovers();
+}
+if (count.failed > 0) process.exitCode ||= 1;
+console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+
+/** @param {string | undefined} etcd undefined: the one the tests find themselves */
+async function testWith(etcd) {
+  const folder = mkdtempSync(join(tmpdir(), "quorate-test-"));
+  const file = join(folder, "results.json");
+  try {
+    const code = await runVitest({
+      ...process.env,
+      ...(etcd && { QUORATE_ETCD_BIN: etcd }),
+      ...(full && { QUORATE_TEST_FULL: "1" }),
+      QUORATE_TEST_RUN: run,
+      QUORATE_TEST_RESULTS: file,
+    });
+    const found = tally(/** @type {TestResults} */ (JSON.parse(readFileSync(file, "utf8"))));
+    if (code !== 0 && found === 0) count.failed += 1;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Promise<number>}
+ */
+function runVitest(env) {
+  const args = ["node_modules/vitest/vitest.mjs", "run", "--reporter=default", "--reporter=./scripts/test-reporter.mjs", ...part];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: root, env, stdio: "inherit" });
+    // A ^C reaches vitest by itself; what is sent to this process alone is passed on. Either way the leftovers are looked for.
+    process.on("SIGINT", () => undefined);
+    for (const signal of /** @type {const} */ (["SIGTERM", "SIGHUP"])) process.on(signal, () => child.kill(signal));
+    child.once("error", reject);
+    child.once("close", (code) => resolve(code ?? 1));
+  });
+}
+
+/**
+ * Adds one run to the count and prints where the time went and what was skipped.
+ *
+ * @param {TestResults} results
+ * @returns {number} how many failures it found
+ */
+function tally({ tests, files, unhandled }) {
+  const inState = (/** @type {string[]} */ ...states) => tests.filter(({ state }) => states.includes(state));
+  const skipped = inState("skipped", "pending");
+  const chosen = part.some((arg) => arg.startsWith("-"));
+
+  /** @type {Map<string, number>} */
+  const folders = new Map();
+  for (const { file, ms } of files) {
+    const folder = dirname(file);
+    folders.set(folder, (folders.get(folder) ?? 0) + ms);
+  }
+  console.log("\ntime per folder");
+  for (const [folder, ms] of folders) console.log(`  ${folder.padEnd(16)} ${(ms / 1000).toFixed(1).padStart(6)} s`);
+
+  const reasons = readSkips();
+  let undeclared = 0;
+  // With -t every other test counts as skipped; that is not what the list is about.
+  for (const { file, name, note } of chosen ? [] : skipped) {
+    const title = `${file} > ${name}`;
+    const named = reasons.find(({ prefix }) => title.startsWith(prefix));
+    console.log(`skipped: ${title}: ${note ?? named?.reason ?? "no reason given"}`);
+    if (named) continue;
+    console.log("  FAILED: test/skips.md does not name it");
+    undeclared += 1;
+  }
+
+  const broken = files.filter((file) => file.broken).length;
+  const failures = inState("failed").length + broken + unhandled + undeclared;
+  count.passed += inState("passed").length;
+  count.failed += failures;
+  count.skipped += skipped.length;
+  return failures;
+}
+
+/** The skips that are allowed: test/skips.md, a line each. */
+function readSkips() {
+  return readFileSync(join(root, "test", "skips.md"), "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      const [, prefix, reason] = /^- `([^`]+)`: (.+)$/.exec(line) ?? [];
+      return prefix && reason ? [{ prefix, reason }] : [];
+    });
+}
+
+/**
+ * Reports and ends the processes of this run that outlived it. All have its mark in their environment.
+ *
+ * @returns {number} how many there were
+ */
+function endLeftovers() {
+  let found = 0;
+  for (const pid of processes()) {
+    try {
+      if (pid === process.pid || !readFileSync(`/proc/${pid}/environ`, "utf8").includes(`QUORATE_TEST_RUN=${run}`)) continue;
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+      if (command === "") continue; // ended, and not yet collected
+      console.log(`FAILED: process ${pid} outlived the tests: ${command.slice(0, 200)}`);
+      process.kill(pid, "SIGKILL");
+      found += 1;
+    } catch {
+      // It is gone, or another user's.
+    }
+  }
+  return found;
+}
+
+function processes() {
+  try {
+    return readdirSync("/proc").map(Number).filter(Boolean);
+  } catch {
+    return []; // no /proc on this system
+  }
+}
