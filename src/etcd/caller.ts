@@ -32,6 +32,16 @@ export interface StreamKind {
   readonly requireLeader: boolean;
 }
 
+/** A stream of one endpoint. */
+export interface CallerStream<Request> extends LinkStream<Request> {
+  readonly endpoint: string;
+  /**
+   * Tells that an answer is overdue: closes the stream, has the endpoint tried last for a while, and cuts the connection where
+   * nothing at all arrived since the last write. Returns the failure.
+   */
+  stalled(): QuorateError;
+}
+
 /** What ends a try that took too long; the error people see is made where the circumstances are known. */
 const late = Symbol("late");
 
@@ -168,7 +178,7 @@ export class Caller {
     kind: StreamKind,
     handlers: { readonly onData: (response: Response) => void; readonly onEnd: (failure: QuorateError) => void },
     options: { readonly signal: AbortSignal; readonly timeoutMs: number },
-  ): Promise<LinkStream<Request>> {
+  ): Promise<CallerStream<Request>> {
     this.#admit(options.signal);
     const { link, giveBack } = this.endpoints.borrow(endpoint);
     const own = new AbortController();
@@ -195,7 +205,7 @@ export class Caller {
     handlers: { readonly onData: (response: Response) => void; readonly onEnd: (failure: QuorateError) => void },
     dialling: AbortSignal,
     giveBack: () => void,
-  ): Promise<LinkStream<Request>> {
+  ): Promise<CallerStream<Request>> {
     let over = false;
     const end = (error: unknown): void => {
       if (over) return;
@@ -242,7 +252,21 @@ export class Caller {
       giveBack();
     };
     if (this.#closing.signal.aborted) onClosing();
-    return { write: stream.write, close };
+    let bytesBefore = link.bytesReceived;
+    return {
+      endpoint,
+      write: (request) => {
+        bytesBefore = link.bytesReceived;
+        stream.write(request);
+      },
+      close,
+      stalled: () => {
+        close();
+        this.endpoints.failed(endpoint);
+        if (link.bytesReceived === bytesBefore) link.reset();
+        return lateFailure({ what: kind.what, endpoint, sent: true });
+      },
+    };
   }
 
   /** @throws QuorateError WRONG_CLUSTER; the endpoint is left alone then */

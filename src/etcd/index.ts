@@ -12,3 +12,10 @@ export type {
   Txn,
   TxnResult,
 } from "./types.ts";
+export { Session } from "./session.ts";
+export type { SessionOptions } from "./session.ts";
+export { watchRange } from "./watch.ts";
+export type { Change, WatchDeps, WatchNews } from "./watch.ts";
+export { campaign } from "./election.ts";
+export type { CampaignOptions, Leadership } from "./election.ts";
+export { isOfEndpoint, mayHaveHappened, reasonOf } from "./failure.ts";

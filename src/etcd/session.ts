@@ -1,0 +1,249 @@
+import { randomBytes } from "node:crypto";
+import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
+import type { Logger } from "pino";
+import type { Clock } from "../clock.ts";
+import { QuorateError } from "../errors.ts";
+import type { CallerStream } from "./caller.ts";
+import type { EtcdClient } from "./client.ts";
+import { toNumber } from "./codec.ts";
+import { failureOf, reasonOf } from "./failure.ts";
+
+export interface SessionOptions {
+  /** etcd grants whole seconds, 2 at least with default timing. */
+  readonly ttlMs: number;
+  readonly clock: Clock;
+  readonly log?: Logger;
+  /** How long before the server may expire the lease the session ends. Default a tenth of the TTL, 200 at least. */
+  readonly marginMs?: number;
+}
+
+/**
+ * A lease kept alive. `signal` fires before the server can expire it: the TTL, minus a margin, after the last acknowledged
+ * keepalive was *sent*, on this machine's monotonic clock. Keepalives go out every third of the TTL; one that is not answered
+ * is repeated through other endpoints while there is time.
+ */
+export class Session implements AsyncDisposable {
+  /** Decimal int64, chosen here, so that a grant sent twice is one lease. */
+  readonly lease: string;
+  /** As etcdctl prints it. */
+  readonly leaseHex: string;
+  /** As granted. */
+  readonly ttlMs: number;
+  /** Reason: QuorateError SESSION_LOST, or CLOSED after `close()`, or that of the signal given to `open`. */
+  readonly signal: AbortSignal;
+  readonly #client: EtcdClient;
+  readonly #clock: Clock;
+  readonly #log: Logger | undefined;
+  readonly #marginMs: number;
+  readonly #over = new AbortController();
+  readonly #loops: Promise<unknown>;
+  #stream: CallerStream<ILeaseKeepAliveRequest> | undefined;
+  #onAnswer: ((answer: ILeaseKeepAliveResponse | QuorateError) => void) | undefined;
+  /** When the keepalive that was acknowledged last had been sent. */
+  #ackedMs: number;
+  #closed: Promise<void> | undefined;
+
+  private constructor(client: EtcdClient, options: SessionOptions, lease: string, granted: Granted, outer: AbortSignal) {
+    this.#client = client;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.lease = lease;
+    this.leaseHex = BigInt(lease).toString(16);
+    this.ttlMs = granted.ttlMs;
+    this.#marginMs = options.marginMs ?? Math.max(200, granted.ttlMs / 10);
+    this.#ackedMs = granted.sentMs;
+    this.signal = this.#over.signal;
+    const end = (): void => {
+      this.#over.abort(outer.reason);
+    };
+    outer.addEventListener("abort", end, { once: true });
+    this.signal.addEventListener("abort", () => {
+      outer.removeEventListener("abort", end);
+      this.#stream?.close();
+    });
+    this.#loops = Promise.allSettled([this.#expire(), this.#keepAlive()]);
+  }
+
+  /**
+   * Grants a lease and keeps it alive until it is lost, `close()` or `signal`. Only `close()` revokes it.
+   *
+   * @throws QuorateError as every call of the client; or the signal's reason
+   */
+  static async open(client: EtcdClient, options: SessionOptions, signal: AbortSignal): Promise<Session> {
+    const lease = newLeaseId();
+    const granted = await grant(client, lease, options, signal);
+    signal.throwIfAborted();
+    return new Session(client, options, lease, granted, signal);
+  }
+
+  /**
+   * Throws the signal's reason when the session is over, checked against the clock and not against timers: call it right
+   * before a write that relies on the lease is sent.
+   */
+  check(): void {
+    if (!this.signal.aborted && this.#clock.nowMs() >= this.#untilMs) this.#lose("no keepalive was acknowledged in time");
+    this.signal.throwIfAborted();
+  }
+
+  /** Fires the signal, ends keepalives and revokes the lease, for at most 1 s. Idempotent. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#over.abort(new QuorateError("CLOSED", "Cannot use the session: it was closed"));
+    await this.#loops;
+    if (this.#client.caller.isClosed) return;
+    const kind = { what: `revoke lease ${this.leaseHex}`, repeatable: true };
+    try {
+      await this.#client.caller.run(kind, { timeoutMs: 1_000 }, ({ lease }) => lease.leaseRevoke({ ID: this.lease }));
+    } catch (error) {
+      if (!reasonOf(error).includes("lease not found"))
+        this.#log?.info({ err: error, lease: this.leaseHex }, "the lease is left to expire");
+    }
+  }
+
+  /** When the session has to be over unless another keepalive is acknowledged. */
+  get #untilMs(): number {
+    return this.#ackedMs + this.ttlMs - this.#marginMs;
+  }
+
+  #lose(state: string, cause?: unknown): void {
+    if (this.signal.aborted) return;
+    const data = { lease: this.leaseHex, ttlMs: this.ttlMs, sinceAckMs: Math.round(this.#clock.nowMs() - this.#ackedMs) };
+    this.#log?.warn({ ...data, err: cause }, "the session is lost");
+    this.#over.abort(new QuorateError("SESSION_LOST", `Cannot hold the session: ${state}`, { retryable: true, cause, data }));
+  }
+
+  async #expire(): Promise<void> {
+    while (!this.signal.aborted) {
+      const leftMs = this.#untilMs - this.#clock.nowMs();
+      if (leftMs <= 0) this.#lose("no keepalive was acknowledged in time");
+      else await this.#clock.sleep(leftMs, this.signal).catch(() => undefined);
+    }
+  }
+
+  async #keepAlive(): Promise<void> {
+    for (;;) {
+      await this.#clock.sleep(Math.max(0, this.#ackedMs + this.ttlMs / 3 - this.#clock.nowMs()), this.signal);
+      await this.#renew();
+    }
+  }
+
+  /** One keepalive, through one endpoint after the other until one acknowledges it. Rejects when the session is over. */
+  async #renew(): Promise<void> {
+    const tried = new Set<string>();
+    for (;;) {
+      this.signal.throwIfAborted();
+      const { candidates } = this;
+      const endpoint = this.#stream?.endpoint ?? candidates.find((url) => !tried.has(url));
+      if (endpoint === undefined) {
+        tried.clear();
+        await this.#clock.sleep(Math.min(100, this.ttlMs / 20), this.signal);
+        continue;
+      }
+      tried.add(endpoint);
+      const leftMs = this.#untilMs - this.#clock.nowMs();
+      const tryMs = Math.min(this.ttlMs / 6, Math.max(150, leftMs / (2 * Math.max(1, candidates.length))));
+      try {
+        await this.#renewOn(endpoint, tryMs);
+        return;
+      } catch (error) {
+        this.signal.throwIfAborted();
+        if (error instanceof QuorateError && error.code === "CLOSED") this.#over.abort(error);
+        this.#log?.debug({ endpoint, err: error, leftMs: Math.round(leftMs) }, "a keepalive was not acknowledged");
+      }
+    }
+  }
+
+  private get candidates(): readonly string[] {
+    return this.#client.endpoints.candidates();
+  }
+
+  async #renewOn(endpoint: string, tryMs: number): Promise<void> {
+    const stream = (this.#stream ??= await this.#open(endpoint, tryMs));
+    const timer = new AbortController();
+    const sentMs = this.#clock.nowMs();
+    try {
+      const answer = await new Promise<ILeaseKeepAliveResponse | QuorateError>((resolve) => {
+        const over = (): void => {
+          resolve(new QuorateError("CLOSED", "Cannot renew the lease: the session is over"));
+        };
+        this.signal.addEventListener("abort", over, { once: true });
+        this.#onAnswer = (given) => {
+          this.signal.removeEventListener("abort", over);
+          resolve(given);
+        };
+        this.#clock.sleep(tryMs, timer.signal).then(
+          () => this.#onAnswer?.(stream.stalled()),
+          () => undefined,
+        );
+        stream.write({ ID: this.lease });
+      });
+      if (answer instanceof QuorateError) throw answer;
+      if (toNumber(answer.TTL) <= 0) {
+        this.#lose("the server does not know its lease any more");
+        return;
+      }
+      this.#ackedMs = sentMs;
+    } catch (error) {
+      stream.close();
+      this.#stream = undefined;
+      throw error;
+    } finally {
+      this.#onAnswer = undefined;
+      timer.abort();
+    }
+  }
+
+  #open(endpoint: string, timeoutMs: number): Promise<CallerStream<ILeaseKeepAliveRequest>> {
+    let opened: CallerStream<ILeaseKeepAliveRequest> | undefined;
+    const handlers = {
+      onData: (answer: ILeaseKeepAliveResponse) => this.#onAnswer?.(answer),
+      onEnd: (failure: QuorateError) => {
+        if (this.#stream === opened) this.#stream = undefined;
+        if (failure.code === "CLOSED") this.#over.abort(failure);
+        this.#onAnswer?.(failure);
+      },
+    };
+    const kind = { service: "Lease", method: "leaseKeepAlive", what: "renew the lease", requireLeader: true } as const;
+    const opening = this.#client.caller.open<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>(endpoint, kind, handlers, {
+      signal: this.signal,
+      timeoutMs,
+    });
+    return opening.then((stream) => (opened = stream));
+  }
+}
+
+interface Granted {
+  readonly ttlMs: number;
+  /** When the grant was first sent: the lease cannot be older. */
+  readonly sentMs: number;
+}
+
+async function grant(client: EtcdClient, ID: string, { ttlMs, clock }: SessionOptions, signal: AbortSignal): Promise<Granted> {
+  const what = "open a session";
+  const timeoutMs = Math.min(5_000, Math.max(1_000, ttlMs / 2));
+  const sentMs = clock.nowMs();
+  const seconds = await client.caller.run({ what, repeatable: true }, { signal, timeoutMs }, async ({ lease }, endpoint) => {
+    try {
+      return toNumber((await lease.leaseGrant({ ID, TTL: Math.max(1, Math.ceil(ttlMs / 1_000)) })).TTL);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!reasonOf(failureOf(error, { what, endpoint, sent: true })).includes("lease already exists")) throw error;
+      // The answer to an earlier try was lost; the id is ours alone.
+      return toNumber((await lease.leaseTimeToLive({ ID })).grantedTTL);
+    }
+  });
+  return { ttlMs: seconds * 1_000, sentMs };
+}
+
+/** Positive, and always 16 hex digits, so that every tool prints it alike. */
+function newLeaseId(): string {
+  const random = randomBytes(8).readBigUInt64BE();
+  return ((random & 0x3fff_ffff_ffff_ffffn) | 0x4000_0000_0000_0000n).toString();
+}
