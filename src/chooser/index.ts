@@ -1,4 +1,6 @@
+export * from "./dynamic-size.ts";
 export * from "./plan.ts";
 export * from "./policy.ts";
 export * from "./quorum.ts";
+export * from "./render.ts";
 export * from "./snapshot.ts";

@@ -44,7 +44,8 @@ export const nominationsFollow: Rule = (s) => {
     if (reason !== undefined) return act({ kind: "withdraw", agent }, `${agent} is nominated, but ${reason}`);
   }
   for (const m of members.toSorted((a, b) => byText(a.id, b.id))) {
-    if (m.agent === undefined || leaving.includes(m.agent)) continue;
+    // Nobody could say for which instance a nomination of an absent agent is.
+    if (m.agent === undefined || !m.agentLive || leaving.includes(m.agent)) continue;
     const nomination = nominations.find((n) => n.agent === m.agent);
     if (nomination?.member === m.id) continue;
     // A learner was nominated before it was added, so the nomination was deleted; one without a member id was only not finished.

@@ -1,6 +1,7 @@
+import { dynamicSize, type Chooser } from "./dynamic-size.ts";
 import type { ChooserPolicy } from "./policy.ts";
 import { failureTolerance, keepsQuorum, quorumOf } from "./quorum.ts";
-import { byNomination, byRemoval, byText, crowdOf, takesPart } from "./rank.ts";
+import { byText, takesPart } from "./rank.ts";
 import type { AgentName, ClusterSnapshot, MemberId, MemberSeen, VolunteerSeen } from "./snapshot.ts";
 import { targetOf, type Target } from "./target.ts";
 
@@ -29,12 +30,16 @@ export interface Survey {
   readonly hoped: Target;
 }
 
-export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
+export function survey(seen: ClusterSnapshot, policy: ChooserPolicy, chooser: Chooser = dynamicSize): Survey {
   const isLeaving = (m: MemberSeen): boolean => m.agent !== undefined && seen.leaving.includes(m.agent);
   const isDead = (m: MemberSeen): boolean => whyDead(m, seen, policy) !== undefined || (isLeaving(m) && !takesPart(m));
   const kept = seen.members.filter((m) => !isLeaving(m));
   const voters = seen.members.filter((m) => m.role === "voter");
-  const order = byRemoval(crowdOf(kept.filter((m) => m.role === "voter")));
+  const wants = chooser(
+    seen,
+    kept.filter((m) => !isDead(m)),
+  );
+  const order = wants.byRemoval;
   const leaversFirst = (a: MemberSeen, b: MemberSeen): number => Number(isLeaving(b)) - Number(isLeaving(a)) || order(a, b);
   const learners = seen.members.filter((m) => m.role === "learner").toSorted(order);
 
@@ -42,10 +47,9 @@ export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
   const passedOver = new Set(seen.passedOver.map((p) => p.agent));
   const nominated = new Set(seen.nominations.map((n) => n.agent));
   const free = seen.volunteers.filter((v) => !seated.has(v.agent) && !passedOver.has(v.agent) && !seen.leaving.includes(v.agent));
-  const rank = byNomination(crowdOf(kept.filter((m) => !isDead(m))));
   const spares = free
     .filter((v) => v.preflight.state === "passed")
-    .toSorted((a, b) => Number(nominated.has(b.agent)) - Number(nominated.has(a.agent)) || rank(a, b));
+    .toSorted((a, b) => Number(nominated.has(b.agent)) - Number(nominated.has(a.agent)) || wants.byNomination(a, b));
   const pending = free.filter((v) => v.preflight.state === "pending").map((v) => v.agent);
 
   const eligible = kept.length + spares.length;
@@ -61,8 +65,8 @@ export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
     learner: learners.findLast((m) => m.agent !== undefined && !isLeaving(m)),
     spares,
     pending: pending.toSorted(byText),
-    target: targetOf(seen.idealClusterSize, eligible, policy),
-    hoped: targetOf(seen.idealClusterSize, eligible + pending.length, policy),
+    target: targetOf(wants.size, eligible, policy),
+    hoped: targetOf(wants.size, eligible + pending.length, policy),
   };
 }
 

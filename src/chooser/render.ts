@@ -1,0 +1,55 @@
+import type { Plan, Step } from "./plan.ts";
+import type { MemberRole } from "./snapshot.ts";
+
+/** A step in the imperative, as in `promote h2`. */
+export function describeStep(step: Step): string {
+  switch (step.kind) {
+    case "nominate":
+      return `nominate ${step.agent}${step.standby ? " as standby" : ""}`;
+    case "renominate":
+      return `nominate ${step.agent} again`;
+    case "withdraw":
+      return `withdraw the nomination of ${step.agent}`;
+    case "add-learner":
+      return `add ${step.agent} as learner`;
+    case "promote":
+      return `promote ${step.agent ?? step.member}`;
+    case "move-leader":
+      return `move raft leadership from ${step.fromAgent ?? step.from} to ${step.toAgent ?? step.to}`;
+    case "remove":
+      return `remove ${step.agent ?? step.member}${step.passOver ? " and pass it over" : ""}`;
+    case "complete":
+      return `${step.send ? "complete" : "close"} the recorded ${step.op}${named(step.agent ?? step.member)}`;
+  }
+}
+
+/**
+ * What the chooser does or waits for, and why: one line, or two where something keeps the cluster from its ideal size.
+ * `settled: 3 voters, can lose 1` is what scripts and people look for.
+ */
+export function renderPlan(plan: Plan): readonly string[] {
+  if ("step" in plan) return [`next: ${describeStep(plan.step)} (${plan.because})`];
+  if ("waiting" in plan) {
+    const { waiting } = plan;
+    const would = waiting.on === "resume" && waiting.wouldDo ? [`would: ${describeStep(waiting.wouldDo)}`] : [];
+    return [`waiting: ${plan.because}`, ...would];
+  }
+  const { voters, learners, failureTolerance, blockedBy } = plan.settled;
+  const with_ = learners === 0 ? "" : `, ${learners} ${plural("learner", learners)}`;
+  const lines = [`settled: ${voters} ${plural("voter", voters)}${with_}, can lose ${failureTolerance}`];
+  return blockedBy === undefined ? lines : [...lines, `blocked by: ${blockedBy}`];
+}
+
+/** What the role column says. A learner that no plan is about to promote stands by. */
+export function roleName(role: MemberRole, standingBy: boolean, members: number): string {
+  if (role === "voter" || !standingBy) return role;
+  return members % 2 === 0 ? "learner (standby: even size)" : "learner (standby)";
+}
+
+function plural(noun: string, n: number): string {
+  return n === 1 ? noun : `${noun}s`;
+}
+
+function named(name: string | undefined): string {
+  return name === undefined ? "" : ` of ${name}`;
+}

@@ -1,0 +1,188 @@
+import type {
+  ClusterSnapshot,
+  MemberRole,
+  MemberSeen,
+  NominationSeen,
+  OpenStep,
+  VolunteerSeen,
+} from "../../src/chooser/snapshot.ts";
+import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from "../../src/chooser/index.ts";
+
+/**
+ * Reads one line of notation into a snapshot, so that a test shows its case and nothing else:
+ *
+ *   cluster("ideal 3 | voters h1 h2! h3 | learners h4~ | spares h5 h6")
+ *
+ * Members are healthy for an hour, nominated, and their agents live, unless a mark behind the name says otherwise:
+ *
+ *   !  dead: no answer, not heard, its agent is gone       ?  silent for a second, its agent lives
+ *   &  silent to the planner, but heard by the raft leader  %  silent for two minutes, its agent lives
+ *   +  added a moment ago, not started                      -  added two minutes ago, never started
+ *   ~  started, far behind, moving                          _  started, far behind, not moving
+ *   *  the raft leader (else the first healthy voter)       x  its server runs, its agent is gone
+ *   f  its agent reports a failed server                    l  its agent reports lost data
+ *   @zone  ^priority  #age (revision of the nomination)     :ms  healthy for so long
+ *
+ * A name that starts with `m` is a member without agent. Other parts: `spares` passed the pre-flight, `pending` has no
+ * verdict, `refused` failed it (each with @zone ^priority #age); `nominees` are nominated without a seat, `stale` for a
+ * seat that is gone, `unnominated` members lost theirs; `leaving`, `restarting`, `passed-over`; `open OP NAME [ms]`;
+ * `leader-for MS`, `paused`, `no-space`.
+ */
+export function cluster(line: string): ClusterSnapshot {
+  const parts = new Map<string, string[]>();
+  for (const part of line.split("|")) {
+    const [key = "", ...words] = part.trim().split(/\s+/);
+    if (!known.has(key)) throw new Error(`Cannot read the part ${JSON.stringify(part)} of a cluster in one line`);
+    parts.set(key, words);
+  }
+  const words = (key: string): string[] => parts.get(key) ?? [];
+  const marked = [...words("voters"), ...words("learners")].some((w) => read(w).marks.includes("*"));
+  const members: MemberSeen[] = [];
+  for (const role of ["voter", "learner"] as const) {
+    for (const word of words(`${role}s`)) members.push(member(word, role));
+  }
+  if (!marked) {
+    const first = members.findIndex((m) => m.role === "voter" && m.answers);
+    const found = members[first];
+    if (found) members[first] = { ...found, raftLeader: true };
+  }
+  const leaving = words("leaving");
+  const nominations: NominationSeen[] = [
+    ...members
+      .filter((m) => m.agent !== undefined && !words("unnominated").includes(m.agent))
+      .map((m) => ({ agent: m.agent ?? "", member: m.id, standby: false })),
+    ...words("nominees").map((agent) => ({ agent, member: undefined, standby: false })),
+    ...words("stale").map((agent) => ({ agent, member: `id-old-${agent}`, standby: false })),
+  ];
+  const seated = members
+    .filter((m) => m.agent !== undefined && m.agentLive && !leaving.includes(m.agent))
+    .map((m) => m.agent ?? "");
+  const [op, openName, openMs] = words("open");
+  const openMember = members.find((m) => m.agent === openName)?.id ?? `id-${openName ?? ""}`;
+  return {
+    planner: members.find((m) => m.answers)?.agent ?? "h1",
+    idealClusterSize: Number(words("ideal")[0] ?? 3),
+    members,
+    volunteers: [
+      ...seated.map((agent) => volunteer(agent, { state: "pending" })),
+      ...words("spares").map((w) => volunteer(w, { state: "passed" })),
+      ...words("pending").map((w) => volunteer(w, { state: "pending" })),
+      ...words("refused").map((w) => volunteer(w, { state: "failed", reason: "its port is closed" })),
+    ],
+    nominations,
+    leaving,
+    restarting: words("restarting"),
+    passedOver: words("passed-over").map((agent) => ({ agent, reason: "it did not start" })),
+    paused: parts.has("paused") ? words("paused").join(" ") : undefined,
+    noSpace: parts.has("no-space"),
+    openStep:
+      op === undefined
+        ? undefined
+        : {
+            op: op as OpenStep["op"],
+            agent: openName,
+            member: op === "add-learner" ? undefined : openMember,
+            openForMs: Number(openMs ?? 0),
+          },
+    leaderForMs: Number(words("leader-for")[0] ?? hour),
+  };
+}
+
+const hour = 3_600_000;
+const known = new Set(
+  "ideal voters learners spares pending refused nominees stale unnominated leaving restarting passed-over open leader-for paused no-space".split(
+    " ",
+  ),
+);
+
+function read(word: string): { name: string; marks: string; zone: string; priority: number; age: number; forMs: number } {
+  const match = /^([hm][0-9]+)([!?&%+\-~_*xfl]*)(?:@([a-z]+))?(?:\^(-?[0-9]+))?(?:#([0-9]+))?(?::([0-9]+))?$/.exec(word);
+  if (!match) throw new Error(`Cannot read the member ${JSON.stringify(word)}`);
+  const [, name = "", marks = "", zone = "", priority, age, forMs] = match;
+  return { name, marks, zone, priority: Number(priority ?? 0), age: Number(age ?? 0), forMs: Number(forMs ?? hour) };
+}
+
+function member(word: string, role: MemberRole): MemberSeen {
+  const { name, marks, zone, priority, age, forMs } = read(word);
+  const has = (mark: string): boolean => marks.includes(mark);
+  const unstarted = has("+") || has("-");
+  const silent = unstarted || ["!", "?", "&", "%", "f", "l"].some(has);
+  const behind = has("~") || has("_");
+  const stranger = name.startsWith("m");
+  const long = 120_000;
+  return {
+    id: stranger ? name : `id-${name}`,
+    agent: stranger ? undefined : name,
+    role,
+    started: !unstarted,
+    raftLeader: has("*"),
+    answers: !silent,
+    heard: !silent || has("&"),
+    healthyForMs: silent ? 0 : forMs,
+    unansweredForMs: !silent ? 0 : has("%") || has("-") ? long : 1_000,
+    knownForMs: has("-") ? long : unstarted ? 100 : hour,
+    lag: silent ? undefined : behind ? 100_000 : 0,
+    stalledForMs: has("_") ? long : 0,
+    agentLive: !stranger && !has("!") && !has("x"),
+    report: has("f") ? "failed" : has("l") ? "lost-data" : undefined,
+    zone,
+    priority,
+    sinceRevision: age,
+  };
+}
+
+function volunteer(word: string, preflight: VolunteerSeen["preflight"]): VolunteerSeen {
+  const { name, zone, priority, age } = read(word);
+  return { agent: name, zone, priority, sinceRevision: age, preflight };
+}
+
+/** The plan for one line, in a few words: `promote h2`, `wait return h3`, `settled 3 voters, can lose 1`. */
+export function say(line: string, policy: Partial<ChooserPolicy> = {}): string {
+  return brief(plan(cluster(line), { ...defaultPolicy, ...policy }));
+}
+
+export function brief(planned: Plan): string {
+  if ("step" in planned) return briefStep(planned.step);
+  if ("waiting" in planned) {
+    const { waiting } = planned;
+    switch (waiting.on) {
+      case "resume":
+        return `wait resume, then ${waiting.wouldDo ? briefStep(waiting.wouldDo) : "nothing"}`;
+      case "quorum":
+        return `wait quorum ${waiting.healthy}/${waiting.voters}`;
+      case "learner":
+        return `wait learner ${waiting.agent ?? waiting.member}`;
+      case "open-step":
+        return `wait open-step ${waiting.op} ${waiting.agent ?? ""}`;
+      case "return":
+      case "preflight":
+        return `wait ${waiting.on} ${waiting.agents.join(" ")}`;
+      case "stayer":
+      case "space":
+      case "health":
+      case "leadership":
+        return `wait ${waiting.on}`;
+    }
+  }
+  const { voters, learners, failureTolerance, blockedBy } = planned.settled;
+  return `settled ${voters}+${learners}, can lose ${failureTolerance}${blockedBy === undefined ? "" : `; ${blockedBy}`}`;
+}
+
+export function briefStep(step: Step): string {
+  switch (step.kind) {
+    case "move-leader":
+      return `move-leader ${step.fromAgent ?? step.from} ${step.toAgent ?? step.to}`;
+    case "remove":
+      return `remove ${step.agent ?? step.member} ${step.cause}${step.passOver ? " pass-over" : ""}`;
+    case "complete":
+      return `${step.send ? "send" : "close"} ${step.op} ${step.agent ?? ""}`;
+    case "nominate":
+      return `nominate ${step.agent}${step.standby ? " standby" : ""}`;
+    case "renominate":
+    case "withdraw":
+    case "add-learner":
+      return `${step.kind} ${step.agent}`;
+    case "promote":
+      return `promote ${step.agent ?? step.member}`;
+  }
+}
