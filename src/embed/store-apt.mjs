@@ -8,6 +8,7 @@ import {
   diskFull,
   inPath,
   isExecutable,
+  isStoreError,
   listEtcds,
   parseVersion,
   publish,
@@ -42,21 +43,26 @@ export async function installFromApt(options) {
   const tries = whatToTry(options);
   const named = options.suite !== undefined;
   return staging(options.env, async (folder) => {
-    /** @type {Map<string, StoreError>} */
-    const refusals = new Map();
+    /** @type {StoreError[]} */
+    const refusals = [];
+    const silent = new Set();
     for (const next of tries) {
       // A mirror that cannot be reached for one suite cannot be for the next, and waiting takes long.
-      if (refusals.get(next.source.uri)?.message.includes(unreachable)) continue;
+      if (silent.has(next.source.uri)) continue;
       try {
-        return await fetchSuite(next, join(folder, `${next.suite}-${refusals.size}`), named, options);
+        return await fetchSuite(next, join(folder, String(refusals.length)), named, options);
       } catch (error) {
-        if (!(error instanceof Error && "hint" in error)) throw error;
-        refusals.set(next.source.uri, /** @type {StoreError} */ (error));
+        if (!isStoreError(error)) throw error;
+        refusals.push(error);
+        if (error.message.endsWith(unreachable)) silent.add(next.source.uri);
       }
     }
-    // What went wrong with the first mirror's last suite is as good as any; all say what and what to do.
-    const [first] = refusals.values();
-    throw first ?? storeError("NO_ETCD", "Cannot fetch etcd: there was nothing to try");
+    // The newest suite's, unless another says what to do.
+    throw (
+      refusals.find(({ hint }) => hint !== undefined) ??
+      refusals[0] ??
+      storeError("NO_ETCD", "Cannot fetch etcd: no suite to look in")
+    );
   });
 }
 

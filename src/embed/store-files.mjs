@@ -45,6 +45,14 @@ export function storeError(code, message, { hint, cause } = {}) {
 }
 
 /**
+ * @param {unknown} error
+ * @returns {error is StoreError}
+ */
+export function isStoreError(error) {
+  return error instanceof Error && "hint" in error && "code" in error;
+}
+
+/**
  * @param {{ readonly major: number, readonly minor: number, readonly patch: number }} a
  * @param {{ readonly major: number, readonly minor: number, readonly patch: number }} b
  * @returns {number} below, at or above zero as `a` is older than, as old as or newer than `b`

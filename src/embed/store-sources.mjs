@@ -17,7 +17,7 @@ import { join } from "node:path";
  *
  * @typedef {object} Archive
  * @property {string} name
- * @property {readonly string[]} suites those to look in for etcd, newest first
+ * @property {readonly string[]} suites those with an etcd 3.5 or newer, newest first
  * @property {readonly string[]} others suites that also show that a source is this archive
  * @property {string} component where etcd is
  * @property {readonly string[]} keyrings
@@ -28,17 +28,16 @@ import { join } from "node:path";
 export const archives = [
   {
     name: "debian",
-    suites: ["forky", "trixie", "bookworm"],
-    others: ["sid", "bullseye", "unstable", "testing", "stable", "oldstable"],
+    suites: ["forky", "trixie"],
+    others: ["bookworm", "bullseye", "sid", "unstable", "testing", "stable", "oldstable"],
     component: "main",
     keyrings: ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"],
     keyringPackage: "debian-archive-keyring",
   },
   {
     name: "ubuntu",
-    // The releases in support with an etcd 3.5 or newer; noble (3.4) for those who ask for it.
-    suites: ["resolute", "questing", "noble"],
-    others: ["focal", "jammy", "plucky", "devel"],
+    suites: ["resolute", "questing"],
+    others: ["plucky", "noble", "jammy", "focal", "devel"],
     component: "universe",
     keyrings: ["/usr/share/keyrings/ubuntu-archive-keyring.gpg"],
     keyringPackage: "ubuntu-keyring",

@@ -3,12 +3,20 @@
 import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { installFromApt } from "./store-apt.mjs";
-import { compareVersions, inPath, isExecutable, listEtcds, storeError, storeFolder, versionOf } from "./store-files.mjs";
+import {
+  compareVersions,
+  inPath,
+  isExecutable,
+  isStoreError,
+  listEtcds,
+  storeError,
+  storeFolder,
+  versionOf,
+} from "./store-files.mjs";
 
 export { compareVersions, listEtcds, parseVersion, storeFolder, versionOf } from "./store-files.mjs";
 export { installFromFile } from "./store-from-file.mjs";
 
-/** @import { EtcdVersion, StoredEtcd, StoreError } from "./store-files.mjs" */
 /** @typedef {import("./store-files.mjs").EtcdVersion} EtcdVersion */
 /** @typedef {import("./store-files.mjs").StoredEtcd} StoredEtcd */
 /** @typedef {import("./store-files.mjs").StoreError} StoreError */
@@ -172,14 +180,6 @@ function warningFor(version) {
 function warned(etcd, log) {
   if (etcd.warning) log(`WARNING: ${etcd.warning}`);
   return etcd;
-}
-
-/**
- * @param {unknown} error
- * @returns {error is StoreError}
- */
-function isStoreError(error) {
-  return error instanceof Error && "hint" in error && "code" in error;
 }
 
 /** The commands for this platform. */
