@@ -12,7 +12,7 @@ export type {
   Txn,
   TxnResult,
 } from "./types.ts";
-export { Session } from "./session.ts";
+export { grantLease, Session } from "./session.ts";
 export type { SessionOptions } from "./session.ts";
 export { watchRange } from "./watch.ts";
 export type { Change, WatchDeps, WatchNews } from "./watch.ts";

@@ -242,6 +242,13 @@ async function grant(client: EtcdClient, ID: string, { ttlMs, clock }: SessionOp
   return { ttlMs: seconds * 1_000, sentMs };
 }
 
+/** A lease that nobody keeps alive: what is put under it vanishes after `ttlMs`. Returns its id, decimal. Throws like {@link Session.open}. */
+export async function grantLease(client: EtcdClient, options: SessionOptions, signal: AbortSignal): Promise<string> {
+  const lease = newLeaseId();
+  await grant(client, lease, options, signal);
+  return lease;
+}
+
 /** Positive, and always 16 hex digits, so that every tool prints it alike. */
 function newLeaseId(): string {
   const random = randomBytes(8).readBigUInt64BE();

@@ -1,0 +1,142 @@
+import { randomBytes } from "node:crypto";
+import { BehaviorSubject, ReplaySubject, Subject, type Observable } from "rxjs";
+import { pino, type Logger } from "pino";
+import { systemClock, type Clock } from "../clock.ts";
+import type { EtcdServer, ServerExit } from "../embed/index.ts";
+import type { AgentOptions } from "./options.ts";
+import { resolveOptions, type ResolvedOptions } from "./resolve.ts";
+import { AgentLife } from "./life.ts";
+import type { AgentExit, AgentStatus } from "./status.ts";
+
+/** Seams for tests: time, and nothing else. */
+export interface AgentDeps {
+  /** Aborting it stops the agent in place, as `stop()` does. */
+  readonly signal?: AbortSignal;
+  readonly clock?: Clock;
+}
+
+/**
+ * One agent. It connects or founds, volunteers, runs an etcd server while it has a seat, and leads when it is elected. Several may
+ * live in one process, each with its own prefix and ports. Nothing of it is left once {@link exited} has settled.
+ */
+export class Agent implements AsyncDisposable {
+  /** Connected and volunteering; a founder when it is sure that no cluster knows its address. Rejects when the agent ends before. */
+  readonly ready: Promise<void>;
+  /** Settles once everything is gone: server, session, files of a temporary prefix. Never rejects. */
+  readonly exited: Promise<AgentExit>;
+  /** Its etcd serves; emits at every start, also after a restart. */
+  readonly serverReady$: Observable<{ readonly memberId: string; readonly clusterId: string; readonly pid: number }>;
+  /** Its etcd has ended, asked or not. */
+  readonly serverExited$: Observable<ServerExit>;
+  /** What it knows; the newest first, then every change. Completes at the end. */
+  readonly status$: Observable<AgentStatus>;
+  /** What went wrong and was survived, and what ended it. Completes after all processes are gone. */
+  readonly err$: Observable<unknown>;
+  readonly #status: BehaviorSubject<AgentStatus>;
+  readonly #life: AgentLife;
+
+  /** Use {@link startAgent}. */
+  constructor(options: ResolvedOptions, deps: AgentDeps) {
+    const serverReady = new Subject<EtcdServer>();
+    const serverExited = new Subject<ServerExit>();
+    const errors = new ReplaySubject<unknown>(50);
+    this.#status = new BehaviorSubject(firstStatus(options));
+    this.serverReady$ = serverReady.asObservable();
+    this.serverExited$ = serverExited.asObservable();
+    this.status$ = this.#status.asObservable();
+    this.err$ = errors.asObservable();
+    this.#life = new AgentLife(options, {
+      clock: deps.clock ?? systemClock,
+      log: loggerOf(options),
+      proof: randomBytes(16).toString("hex"),
+      onStatus: (status) => {
+        this.#status.next(status);
+      },
+      onServerReady: (server) => {
+        serverReady.next(server);
+      },
+      onServerExited: (exit) => {
+        serverExited.next(exit);
+      },
+      onError: (error) => {
+        errors.next(error);
+      },
+    });
+    this.ready = this.#life.ready;
+    // Whoever does not ask is told by `exited`.
+    this.ready.catch(() => undefined);
+    this.exited = this.#life.run(deps.signal ?? new AbortController().signal).then((exit) => {
+      if (exit.error !== undefined) errors.next(exit.error);
+      for (const subject of [serverReady, serverExited, errors, this.#status]) subject.complete();
+      return exit;
+    });
+  }
+
+  /** What it knows now. */
+  status(): AgentStatus {
+    return this.#status.value;
+  }
+
+  /**
+   * Leaves in good order: another agent takes over its seat first where there is one, then the server is let go. After 30 s it
+   * stops in place and stays a member. Settles when it has ended. Idempotent.
+   */
+  async leave(): Promise<AgentExit> {
+    this.#life.leave();
+    return this.exited;
+  }
+
+  /** Stops in place: the server ends, the seat and its data stay, as for a restart of the host. Settles when it has ended. Idempotent. */
+  async stop(): Promise<AgentExit> {
+    this.#life.stop();
+    return this.exited;
+  }
+
+  /** Waits for nobody any more: a leave that is under way becomes a stop in place. */
+  hurry(): void {
+    this.#life.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/**
+ * Starts an agent. Returns at once; `ready` and `exited` tell the rest.
+ *
+ * @throws QuorateError INVALID_OPTION naming the option. What can only be found out by trying (ports, prefix, seeds, etcd) rejects
+ * `ready` and is the `error` of `exited`.
+ */
+export function startAgent(options: AgentOptions, deps: AgentDeps = {}): Agent {
+  return new Agent(resolveOptions(options), deps);
+}
+
+function loggerOf(options: ResolvedOptions): Logger {
+  if (!options.logger) return pino({ level: "silent" });
+  const log = options.logger.child({ host: options.hostname });
+  if (options.debug) log.level = "debug";
+  return log;
+}
+
+function firstStatus(options: ResolvedOptions): AgentStatus {
+  return {
+    hostname: options.hostname,
+    phase: "starting",
+    role: options.server ? "spare" : "client",
+    leader: undefined,
+    leading: false,
+    prefix: options.prefix,
+    clusterId: undefined,
+    memberId: undefined,
+    serverPid: undefined,
+    clientUrls: [],
+    endpoints: options.seeds,
+    members: [],
+    idealClusterSize: undefined,
+    failureTolerance: undefined,
+    because: undefined,
+    problem: undefined,
+  };
+}
+

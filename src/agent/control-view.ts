@@ -1,0 +1,147 @@
+import { watchRange, type EtcdClient, type KeyValue, type WatchNews } from "../etcd/index.ts";
+import type { Clock } from "../clock.ts";
+import type { Keys, KeyRange } from "../keys.ts";
+import { parseUrls } from "../keys.ts";
+import type { Logger } from "pino";
+import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";
+import type { Doorbell } from "./doorbell.ts";
+
+/**
+ * What this agent knows of the control keys, from two watches: the endpoints, and nominations with Quorate's own keys. It is behind
+ * etcd by nature: it wakes loops and fills status, and nothing irreversible is decided from it.
+ */
+export class ControlView {
+  readonly #entries = new Map<string, KeyValue>();
+  readonly #bells = new Set<Doorbell>();
+  readonly #keys: Keys;
+  #loaded = 0;
+  #revision = 0;
+
+  constructor(keys: Keys) {
+    this.#keys = keys;
+  }
+
+  /** Both ranges have been read once. */
+  get complete(): boolean {
+    return this.#loaded === 2;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Rings `bell` on every change until the signal fires. */
+  subscribe(bell: Doorbell, signal: AbortSignal): void {
+    this.#bells.add(bell);
+    signal.addEventListener("abort", () => this.#bells.delete(bell), { once: true });
+  }
+
+  /** Wakes everyone, for news that did not come from etcd. */
+  ring(): void {
+    for (const bell of this.#bells) bell.ring();
+  }
+
+  get(key: string): KeyValue | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** Hosts under one family, with their entries, in order of name. */
+  *under(family: { readonly prefix: string; nameIn(key: string): string | undefined }): Generator<readonly [string, KeyValue]> {
+    for (const key of [...this.#entries.keys()].filter((k) => k.startsWith(family.prefix)).sort()) {
+      const name = family.nameIn(key);
+      const entry = this.#entries.get(key);
+      if (name !== undefined && entry) yield [name, entry];
+    }
+  }
+
+  agents(): ReadonlyMap<string, AgentRecord> {
+    return this.#records("agentRecord", this.#keys.agents);
+  }
+
+  seats(): ReadonlyMap<string, SeatRecord> {
+    return this.#records("seat", this.#keys.seats);
+  }
+
+  plan(): PlanRecord | undefined {
+    const entry = this.get(this.#keys.plan);
+    if (!entry) return undefined;
+    const record = readRecord("planRecord", entry.value);
+    return isRefused(record) ? undefined : record;
+  }
+
+  /** The agent whose election key is the oldest. */
+  leader(): string | undefined {
+    let oldest: KeyValue | undefined;
+    for (const [, entry] of this.under(this.#keys.leader)) {
+      if (!oldest || entry.createRevision < oldest.createRevision) oldest = entry;
+    }
+    return oldest?.value;
+  }
+
+  /** Client URLs of every agent that says it serves as a voter. */
+  endpoints(): readonly string[] {
+    const urls: string[] = [];
+    for (const [, entry] of this.under(this.#keys.endpoints)) {
+      const parsed = parseUrls(entry.value);
+      if ("urls" in parsed) urls.push(...parsed.urls);
+    }
+    return urls;
+  }
+
+  #records<K extends "agentRecord" | "seat">(kind: K, family: Keys["agents"]): ReadonlyMap<string, K extends "seat" ? SeatRecord : AgentRecord> {
+    const found = new Map<string, K extends "seat" ? SeatRecord : AgentRecord>();
+    for (const [host, entry] of this.under(family)) {
+      const record = readRecord(kind, entry.value);
+      if (!isRefused(record)) found.set(host, record as K extends "seat" ? SeatRecord : AgentRecord);
+    }
+    return found;
+  }
+
+  /** Follows both ranges until aborted. */
+  async follow(client: EtcdClient, deps: { readonly clock: Clock; readonly log: Logger }, signal: AbortSignal): Promise<never> {
+    const done = new AbortController();
+    const own = AbortSignal.any([signal, done.signal]);
+    const one = (range: KeyRange): Promise<never> => {
+      let first = true;
+      return watchRange(
+        client,
+        range,
+        (news) => {
+          this.#take(range, news);
+          if (news.kind === "snapshot" && first) {
+            first = false;
+            this.#loaded += 1;
+          }
+          this.ring();
+        },
+        deps,
+        own,
+      );
+    };
+    const running = [one(this.#keys.endpoints), one(this.#keys.control)];
+    try {
+      return await Promise.race(running);
+    } finally {
+      done.abort(new DOMException("The view is closed", "AbortError"));
+      await Promise.allSettled(running);
+    }
+  }
+
+  #take(range: KeyRange, news: WatchNews): void {
+    switch (news.kind) {
+      case "state":
+        return;
+      case "snapshot":
+        for (const key of [...this.#entries.keys()]) if (key >= range.start && key < range.end) this.#entries.delete(key);
+        for (const entry of news.entries) this.#entries.set(entry.key, entry);
+        break;
+      case "changes":
+        for (const change of news.changes) {
+          if (change.type === "put") this.#entries.set(change.entry.key, change.entry);
+          else this.#entries.delete(change.key);
+        }
+        break;
+    }
+    this.#revision = Math.max(this.#revision, news.revision);
+  }
+}

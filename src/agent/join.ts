@@ -1,0 +1,164 @@
+import type { Logger } from "pino";
+import pRetry from "p-retry";
+import type { Clock } from "../clock.ts";
+import { QuorateError, isRetryable, messageOf } from "../errors.ts";
+import type { EtcdClient, Membership } from "../etcd/index.ts";
+import { isRefused, readRecord, writeRecord, type Marker, type PolicyRecord } from "./records.ts";
+import type { ResolvedOptions } from "./resolve.ts";
+
+export interface JoinDeps {
+  readonly client: EtcdClient;
+  readonly options: ResolvedOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How this agent begins. */
+export type Beginning =
+  /** Found a cluster of one. */
+  | { readonly kind: "found" }
+  /** Start the server from its own data, before anybody is asked. */
+  | { readonly kind: "continue"; readonly memberId: string }
+  /** Connect as a client and volunteer. */
+  | { readonly kind: "join"; readonly through: readonly string[] };
+
+export interface BeginInput {
+  readonly seeds: readonly string[];
+  readonly server: boolean;
+  readonly newCluster: boolean;
+  readonly data: "absent" | "empty" | "has-data" | "damaged";
+  readonly state: { readonly clusterId?: string | undefined; readonly seat?: { readonly memberId: string } | undefined; readonly endpoints: readonly string[] };
+}
+
+/**
+ * Decides how to begin. State without data never founds: a host that once belonged to a cluster asks that cluster.
+ *
+ * @throws QuorateError REFUSED when it belonged to a cluster and knows nobody to ask.
+ */
+export function beginning({ seeds, server, newCluster, data, state }: BeginInput): Beginning {
+  if (newCluster) return { kind: "found" };
+  if (server && state.seat && data === "has-data") return { kind: "continue", memberId: state.seat.memberId };
+  const through = [...new Set([...seeds, ...state.endpoints])];
+  if (state.clusterId === undefined && seeds.length === 0) return { kind: "found" };
+  if (through.length === 0) {
+    throw new QuorateError("REFUSED", `Cannot join cluster ${state.clusterId ?? ""}: this host belonged to it and knows no endpoint of it any more`, {
+      hint: "add --seeds=http://HOST:2379 with a client URL of the cluster, or found another one with --new-cluster",
+    });
+  }
+  return { kind: "join", through };
+}
+
+/** A founder that has just started needs this long for its marker. */
+const markerPatienceMs = 3_000;
+const sayAfterMs = 10_000;
+
+/** Connects through the seeds for as long as it takes, and makes sure that the cluster is one to join. */
+export async function join(deps: JoinDeps, known: { readonly clusterId: string | undefined }, signal: AbortSignal): Promise<Membership> {
+  const { client, options, clock, log } = deps;
+  const startedMs = clock.nowMs();
+  let sayAtMs = startedMs + sayAfterMs;
+  let strangerSinceMs: number | undefined;
+  const attempt = async (): Promise<Membership> => {
+    const seen = await client.readMembership({ signal, timeoutMs: 2_000, look: [{ range: options.keys.cluster }] });
+    try {
+      await assertOurs(deps, seen, known.clusterId, signal);
+    } catch (error) {
+      if (!(error instanceof NoMarker)) throw error;
+      strangerSinceMs ??= clock.nowMs();
+      if (clock.nowMs() - strangerSinceMs >= markerPatienceMs) throw error.refusal;
+      throw new QuorateError("UNREACHABLE", "The marker of the cluster is not written yet", { retryable: true });
+    }
+    return seen;
+  };
+  return pRetry(attempt, {
+    retries: Number.POSITIVE_INFINITY,
+    minTimeout: 0,
+    maxTimeout: 0,
+    factor: 1,
+    signal,
+    shouldRetry: ({ error }) => isRetryable(error),
+    onFailedAttempt: async ({ error }) => {
+      if (!isRetryable(error)) return;
+      if (clock.nowMs() >= sayAtMs && strangerSinceMs === undefined) {
+        const itself = options.seeds.find((seed) => options.advertiseClientUrls.includes(seed) || options.clientUrls.includes(seed));
+        log.warn(
+          {
+            seeds: options.seeds,
+            reason: messageOf(error),
+            hint: itself === undefined ? "is an agent running there, and reachable from here?" : `${itself} is this agent itself: start exactly one agent without --seeds`,
+          },
+          "no seed answers; trying for ever",
+        );
+        sayAtMs = clock.nowMs() + sayAfterMs;
+      }
+      await clock.sleep(250, signal);
+    },
+  });
+}
+
+class NoMarker extends Error {
+  readonly refusal: QuorateError;
+  constructor(refusal: QuorateError) {
+    super("no marker");
+    this.refusal = refusal;
+  }
+}
+
+async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | undefined, signal: AbortSignal): Promise<void> {
+  const { client, options, log } = deps;
+  if (clusterId !== undefined && seen.clusterId !== clusterId) {
+    throw new QuorateError("WRONG_CLUSTER", `Cannot join through ${seen.endpoint}: it serves cluster ${seen.clusterId}, and this host belongs to ${clusterId}`, {
+      hint: "check --seeds; to change clusters use another --prefix",
+    });
+  }
+  if (!options.server) return; // Any etcd will do.
+  const entry = seen.ranges[0]?.[0];
+  const marker = entry && readRecord("marker", entry.value);
+  if (marker && !isRefused(marker) && marker.clusterId === seen.clusterId) return;
+  if (options.adopt) {
+    const value = writeRecord("marker", { schema: 1, clusterId: seen.clusterId, foundedBy: options.hostname });
+    await client.txn(
+      {
+        compare: [entry ? { key: options.keys.cluster, modRevision: entry.modRevision } : { key: options.keys.cluster, createRevision: 0 }],
+        then: [{ put: options.keys.cluster, value }],
+      },
+      { signal, repeatable: true },
+    );
+    await writeFirstKeys(deps, undefined, signal);
+    log.info({ cluster: seen.clusterId, members: seen.members.map((row) => row.name) }, "adopted a cluster; its members stay as they are");
+    return;
+  }
+  throw new NoMarker(
+    new QuorateError(
+      "REFUSED",
+      marker && !isRefused(marker)
+        ? `Cannot join through ${seen.endpoint}: its data says cluster ${marker.clusterId}, and it is ${seen.clusterId} (a restored backup?)`
+        : `Cannot join through ${seen.endpoint}: that etcd was not started by Quorate (it has no ${options.keys.cluster} key)`,
+      { hint: "add --no-server to use it as it is, or --adopt to take it over; its members stay as they are" },
+    ),
+  );
+}
+
+/** What a founder writes beside the marker: size and policy, each only where it is absent. */
+export async function writeFirstKeys({ client, options }: JoinDeps, marker: Marker | undefined, signal: AbortSignal): Promise<void> {
+  const { keys } = options;
+  const policy: PolicyRecord = {
+    schema: 1,
+    maxSeats: 7,
+    standbys: 0,
+    evenVoters: options.evenVoters,
+    strictReconfigCheck: options.strictReconfigCheck,
+    stabilizationMs: 0,
+    chooser: "dynamicsize",
+  };
+  const absent: (readonly [string, string])[] = [
+    ...(marker ? [[keys.cluster, writeRecord("marker", marker)] as const] : []),
+    [keys.idealClusterSize, String(options.idealClusterSize)],
+    [keys.policy, writeRecord("policy", policy)],
+  ];
+  await Promise.all(
+    absent.map(([key, value]) =>
+      client.txn({ compare: [{ key, createRevision: 0 }], then: [{ put: key, value }] }, { signal, repeatable: true, timeoutMs: 5_000 }),
+    ),
+  );
+}

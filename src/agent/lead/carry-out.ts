@@ -1,0 +1,266 @@
+import type { Logger } from "pino";
+import type { Step } from "../../chooser/plan.ts";
+import type { Clock } from "../../clock.ts";
+import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
+import { grantLease, type Compare, type EtcdClient, type Leadership, type Op } from "../../etcd/index.ts";
+import type { Keys } from "../../keys.ts";
+import { short, writeRecord, type SeatRecord, type StepRecord } from "../records.ts";
+import { takingPart, verdict, type GatedCall } from "./gate.ts";
+import { look, type Look } from "./look.ts";
+
+export interface CarryOutDeps {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly leadership: Leadership;
+  /** How long an agent whose learner failed is passed over. */
+  readonly passOverMs: number;
+}
+
+/** What became of a step: done, or held back for a reason that may pass. */
+export type Outcome = { readonly done: true } | { readonly held: string };
+
+const done: Outcome = { done: true };
+
+interface Seen {
+  readonly look: Look;
+  readonly raftLeader: string | undefined;
+}
+
+/**
+ * Carries out one step, after a second look: it does nothing if what the plan rests on has changed. Carrying out a step that has
+ * been done already is not an error.
+ */
+export async function carryOut(deps: CarryOutDeps, step: Step, because: string, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+  switch (step.kind) {
+    case "nominate":
+      return nominate(deps, step.agent, step.standby, because, seen.look, signal);
+    case "renominate":
+      return renominate(deps, step.agent, step.member, seen.look, signal);
+    case "withdraw":
+      return fenced(deps, [], dropNomination(deps.keys, step.agent), signal);
+    case "move-leader":
+      return moveLeader(deps, step, seen, signal);
+    case "add-learner": {
+      const peerUrls = seen.look.nominated.get(step.agent)?.value;
+      if (!peerUrls) return { held: `the nomination of ${step.agent} is gone` };
+      return member(deps, { op: "add-learner", agent: step.agent, peerUrls: [...peerUrls] }, false, because, seen, signal);
+    }
+    case "promote":
+      return member(deps, { op: "promote", agent: step.agent, member: step.member }, false, because, seen, signal);
+    case "remove": {
+      const asked = step.cause === "surplus" || step.cause === "leaving";
+      return member(deps, { op: "remove", agent: step.agent, member: step.member, passOver: step.passOver }, asked, because, seen, signal);
+    }
+    case "complete": {
+      const open = seen.look.step?.value;
+      if (!open) return done;
+      return member(deps, open, true, because, seen, signal);
+    }
+  }
+}
+
+type Call = Omit<StepRecord, "schema" | "leaderRevision">;
+
+/** A member call: second look, recorded step, gate, call, and the record closed with what follows from it. */
+async function member(deps: CarryOutDeps, call: Call, mayLowerTolerance: boolean, because: string, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+  const { client, keys, leadership } = deps;
+  const again = await look(client, keys, signal);
+  const changed = differs(seen.look, again, call);
+  if (changed !== undefined) return { held: changed };
+  if (await hasHappened(call, again)) return close(deps, call, again, because, undefined, signal);
+  const rows = again.membership.members;
+  const { raftLeader } = seen;
+  if (raftLeader === undefined) return { held: "no raft leader is known" };
+
+  const record: StepRecord = { schema: 1, ...call, leaderRevision: leadership.revision };
+  const gated: GatedCall = { op: call.op, member: call.member, mayLowerTolerance };
+  const took = await takingPart(
+    deps,
+    { rows, raftLeader },
+    async () => {
+      leadership.signal.throwIfAborted();
+      const written = await client.txn(
+        { compare: [leadership.fence()], then: [{ put: keys.step, value: writeRecord("step", record) }] },
+        { signal, repeatable: true },
+      );
+      if (!written.succeeded) throw lost();
+      return written.revision;
+    },
+    signal,
+  );
+  const held = verdict({ rows, call: gated }, took);
+  if (held !== undefined) {
+    await clear(deps, signal);
+    return { held };
+  }
+  leadership.signal.throwIfAborted();
+  let added: string | undefined;
+  try {
+    switch (call.op) {
+      case "add-learner":
+        added = (await client.addLearner(call.peerUrls ?? [], { signal, timeoutMs: 2_000 })).id;
+        break;
+      case "promote":
+        await client.promote(call.member ?? "", { signal, timeoutMs: 2_000 });
+        break;
+      case "remove":
+        await client.removeMember(call.member ?? "", { signal, timeoutMs: 2_000 });
+        break;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
+    if (error instanceof QuorateError && error.code === "ETCD_REFUSED") {
+      await clear(deps, signal);
+      return { held: short(`etcd: ${String(error.data["reason"] ?? messageOf(error))}`) };
+    }
+    if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
+    throw error;
+  }
+  return close(deps, call, again, because, added, signal);
+}
+
+/** Why the plan no longer rests on what is there; undefined when it does. */
+function differs(before: Look, now: Look, call: Call): string | undefined {
+  const rows = (look: Look): string => look.membership.members.map((row) => `${row.id} ${String(row.learner)}`).sort().join();
+  if (rows(before) !== rows(now)) return "the member list has changed meanwhile";
+  if (before.membership.clusterId !== now.membership.clusterId) return "the cluster has changed";
+  if (before.paused !== now.paused) return "the chooser was paused meanwhile";
+  if (call.agent === undefined) return undefined;
+  const seatOf = (look: Look): number | undefined => look.seats.get(call.agent ?? "")?.entry.modRevision;
+  if (seatOf(before) !== seatOf(now)) return `the nomination of ${call.agent} has changed meanwhile`;
+  if (before.leaving.has(call.agent) !== now.leaving.has(call.agent)) return `${call.agent} has changed its mind about leaving`;
+  if (call.op === "add-learner" && !now.volunteers.has(call.agent)) return `${call.agent} does not volunteer any more`;
+  return undefined;
+}
+
+async function hasHappened(call: Call, now: Look): Promise<boolean> {
+  const rows = now.membership.members;
+  switch (call.op) {
+    case "add-learner":
+      return rowOfUrls(call, now) !== undefined;
+    case "promote":
+      return rows.some((row) => row.id === call.member && !row.learner);
+    case "remove":
+      return !rows.some((row) => row.id === call.member);
+  }
+}
+
+function rowOfUrls(call: Call, now: Look): string | undefined {
+  const own = [...(call.peerUrls ?? [])].sort().join();
+  return now.membership.members.find((row) => [...row.peerUrls].sort().join() === own)?.id;
+}
+
+/** The record closed, together with what the call means for the nomination, and the event that tells of it. */
+async function close(deps: CarryOutDeps, call: Call, look: Look, because: string, added: string | undefined, signal: AbortSignal): Promise<Outcome> {
+  const { keys, client } = deps;
+  const ops: Op[] = [{ del: keys.step }, event(deps, look, { step: call.op, agent: call.agent, member: call.member ?? added }, because)];
+  if (call.agent !== undefined) {
+    const seat = look.seats.get(call.agent)?.value;
+    switch (call.op) {
+      case "add-learner": {
+        const memberId = added ?? rowOfUrls(call, look);
+        if (seat && memberId !== undefined) ops.push(putSeat(keys, call.agent, { ...seat, member: memberId, role: "learner" }));
+        break;
+      }
+      case "promote":
+        if (seat) ops.push(putSeat(keys, call.agent, { ...seat, role: "voter" }));
+        break;
+      case "remove":
+        if (seat?.member === undefined || seat.member === call.member) ops.push(...dropNomination(keys, call.agent));
+        if (call.passOver === true) {
+          const lease = await grantLease(client, { ttlMs: deps.passOverMs, clock: deps.clock }, signal);
+          ops.push({ put: keys.passedOver.key(call.agent), value: writeRecord("reason", { reason: short(because) }), lease });
+        }
+        break;
+    }
+  }
+  return fenced(deps, [], ops, signal);
+}
+
+async function clear(deps: CarryOutDeps, signal: AbortSignal): Promise<void> {
+  await fenced(deps, [], [{ del: deps.keys.step }], signal);
+}
+
+async function nominate(deps: CarryOutDeps, agent: string, standby: boolean, because: string, seen: Look, signal: AbortSignal): Promise<Outcome> {
+  const { keys } = deps;
+  const volunteer = seen.volunteers.get(agent);
+  const record = seen.agents.get(agent);
+  if (!volunteer || !record) return { held: `${agent} does not volunteer any more` };
+  const seat: SeatRecord = { schema: 1, instance: record.value.instance, role: "learner", standby };
+  return fenced(
+    deps,
+    [
+      { key: volunteer.entry.key, modRevision: volunteer.entry.modRevision },
+      { key: keys.nominated.key(agent), createRevision: 0 },
+    ],
+    [
+      { put: keys.nominated.key(agent), value: volunteer.value.join(",") },
+      putSeat(keys, agent, seat),
+      event(deps, seen, { step: "nominate", agent, member: undefined }, because),
+    ],
+    signal,
+  );
+}
+
+/** A voter's nomination that somebody deleted, from what the member list says. */
+async function renominate(deps: CarryOutDeps, agent: string, memberId: string, seen: Look, signal: AbortSignal): Promise<Outcome> {
+  const { keys } = deps;
+  const row = seen.membership.members.find((m) => m.id === memberId);
+  if (!row) return { held: `member ${memberId} is gone` };
+  const before = seen.seats.get(agent)?.value;
+  const instance = before?.instance ?? seen.agents.get(agent)?.value.instance;
+  if (instance === undefined) return { held: `${agent} is not there to be nominated again` };
+  return fenced(
+    deps,
+    [],
+    [
+      { put: keys.nominated.key(agent), value: row.peerUrls.join(",") },
+      putSeat(keys, agent, { schema: 1, instance, member: memberId, role: row.learner ? "learner" : "voter", standby: before?.standby ?? false }),
+    ],
+    signal,
+  );
+}
+
+async function moveLeader(deps: CarryOutDeps, step: { readonly from: string; readonly to: string }, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+  const url = seen.look.membership.members.find((row) => row.id === step.from)?.clientUrls[0];
+  if (url === undefined) return { held: `raft leader ${step.from} has no client URL` };
+  deps.leadership.signal.throwIfAborted();
+  try {
+    await deps.client.moveLeader(url, step.to, { signal, timeoutMs: 2_000 });
+    return done;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof QuorateError) return { held: short(`move-leader: ${messageOf(error)}`) };
+    throw error;
+  }
+}
+
+function putSeat(keys: Keys, agent: string, seat: SeatRecord): Op {
+  return { put: keys.seats.key(agent), value: writeRecord("seat", seat) };
+}
+
+function dropNomination(keys: Keys, agent: string): Op[] {
+  return [{ del: keys.nominated.key(agent) }, { del: keys.seats.key(agent) }];
+}
+
+function event(deps: CarryOutDeps, seen: Look, what: Readonly<Record<string, string | undefined>>, because: string): Op {
+  const id = String(seen.membership.revision).padStart(16, "0");
+  return { put: deps.keys.events.key(id), value: JSON.stringify({ schema: 1, ...what, because: short(because), leaderRevision: deps.leadership.revision }) };
+}
+
+/** A write that only the leader can make. */
+async function fenced(deps: CarryOutDeps, compare: readonly Compare[], then: readonly Op[], signal: AbortSignal): Promise<Outcome> {
+  const { leadership, client } = deps;
+  leadership.signal.throwIfAborted();
+  const result = await client.txn({ compare: [leadership.fence(), ...compare], then }, { signal, repeatable: compare.length === 0 });
+  if (result.succeeded) return done;
+  if (compare.length === 0) throw lost();
+  return { held: "what the plan rests on has changed meanwhile" };
+}
+
+function lost(): QuorateError {
+  return new QuorateError("LEADERSHIP_LOST", "Cannot go on as the leader: another agent leads now", { retryable: true });
+}

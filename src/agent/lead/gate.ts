@@ -1,0 +1,129 @@
+import type { Clock } from "../../clock.ts";
+import type { EtcdClient, MemberRow } from "../../etcd/index.ts";
+import type { Heard } from "./memory.ts";
+
+/** A member call, as far as the gate is concerned. */
+export interface GatedCall {
+  readonly op: "add-learner" | "promote" | "remove";
+  readonly member: string | undefined;
+  /** The ideal size or a leave asks for it, so failure tolerance may fall. */
+  readonly mayLowerTolerance: boolean;
+}
+
+export interface GateInput {
+  readonly rows: readonly MemberRow[];
+  readonly raftLeader: string;
+  readonly call: GatedCall;
+}
+
+/** Undefined: the call may be sent. Otherwise why not. */
+export type GateVerdict = string | undefined;
+
+/** Which members of the configuration after the call have to be counted on. */
+export function configurationAfter(rows: readonly MemberRow[], { op, member }: GatedCall): { readonly voters: readonly string[]; readonly mustPass: readonly string[] } {
+  const voters = rows.filter((row) => !row.learner).map((row) => row.id);
+  switch (op) {
+    case "add-learner":
+      return { voters, mustPass: [] };
+    case "promote":
+      return { voters: member === undefined ? voters : [...voters, member], mustPass: member === undefined ? [] : [member] };
+    case "remove":
+      return { voters: voters.filter((id) => id !== member), mustPass: [] };
+  }
+}
+
+/** The arithmetic, apart from the measuring. */
+export function verdict({ rows, call }: Pick<GateInput, "rows" | "call">, passed: ReadonlySet<string>): GateVerdict {
+  const after = configurationAfter(rows, call);
+  const missing = after.mustPass.find((id) => !passed.has(id));
+  if (missing !== undefined) return `member ${missing} does not take part yet`;
+  if (after.voters.length === 0) return "no voter would be left";
+  const alive = after.voters.filter((id) => passed.has(id)).length;
+  const quorum = quorumOf(after.voters.length);
+  if (alive < quorum) return `only ${alive} of the ${after.voters.length} voters there would be take part, ${quorum} are needed`;
+  const before = rows.filter((row) => !row.learner);
+  const toleranceBefore = before.filter((row) => passed.has(row.id)).length - quorumOf(before.length);
+  if (!call.mayLowerTolerance && alive - quorum < toleranceBefore) {
+    return `failure tolerance would fall from ${toleranceBefore} to ${alive - quorum}`;
+  }
+  return undefined;
+}
+
+function quorumOf(voters: number): number {
+  return Math.floor(voters / 2) + 1;
+}
+
+/** Bytes the raft leader has received from each peer, by member id. Source: etcd's `etcd_network_peer_received_bytes_total`. */
+export function receivedBytes(metrics: string): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const [, id, value] of metrics.matchAll(/^etcd_network_peer_received_bytes_total\{From="([0-9a-f]+)"\} (\S+)$/gm)) {
+    if (id !== undefined) found.set(id.replace(/^0+(?=.)/, ""), Number(value));
+  }
+  return found;
+}
+
+export async function hear(client: EtcdClient, rows: readonly MemberRow[], raftLeader: string | undefined, signal: AbortSignal): Promise<Heard> {
+  const url = rows.find((row) => row.id === raftLeader)?.clientUrls[0];
+  if (url === undefined) return undefined;
+  try {
+    return receivedBytes(await client.metrics(url, { signal, timeoutMs: 1_000 }));
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
+}
+
+const applyDeadlineMs = 500;
+/** Three heartbeats of etcd's default 100 ms, and a little. */
+const hearDeadlineMs = 350;
+
+/**
+ * Which members take part *now*: each has applied a revision that was written just before, names the same raft leader and term, and
+ * its bytes reach the raft leader. A Status alone is no proof: a paused or cut follower looks healthy for seconds.
+ *
+ * `write` makes that revision and returns it; it runs after the first reading of the raft leader's counters.
+ */
+export async function takingPart(
+  deps: { readonly client: EtcdClient; readonly clock: Clock },
+  { rows, raftLeader }: Pick<GateInput, "rows" | "raftLeader">,
+  write: () => Promise<number>,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const { client, clock } = deps;
+  const alone = rows.filter((row) => row.clientUrls.length > 0).length === 1;
+  const before = alone ? undefined : await hear(client, rows, raftLeader, signal);
+  const revision = await write();
+  const applied = new Set<string>();
+  const leaderUrl = rows.find((row) => row.id === raftLeader)?.clientUrls[0];
+  if (leaderUrl === undefined) return applied;
+  const leader = await client.status(leaderUrl, { signal, timeoutMs: applyDeadlineMs }).catch(() => undefined);
+  signal.throwIfAborted();
+  if (leader?.memberId !== raftLeader || leader.raftLeader !== raftLeader) return applied;
+  const untilMs = clock.nowMs() + applyDeadlineMs;
+  await Promise.all(
+    rows.map(async (row) => {
+      const [url] = row.clientUrls;
+      if (url === undefined) return;
+      for (;;) {
+        const leftMs = untilMs - clock.nowMs();
+        if (leftMs <= 0) return;
+        const status = await client.status(url, { signal, timeoutMs: Math.ceil(leftMs) }).catch(() => undefined);
+        signal.throwIfAborted();
+        if (status?.memberId === row.id && status.raftLeader === raftLeader && status.raftTerm === leader.raftTerm && status.revision >= revision) {
+          applied.add(row.id);
+          return;
+        }
+        await clock.sleep(5, signal);
+      }
+    }),
+  );
+  if (alone) return applied;
+  if (!before) return new Set();
+  const passed = new Set([...applied].filter((id) => id === raftLeader));
+  for (const untilHeardMs = clock.nowMs() + hearDeadlineMs; ; ) {
+    const now = await hear(client, rows, raftLeader, signal);
+    for (const id of applied) if ((now?.get(id) ?? 0) > (before.get(id) ?? 0)) passed.add(id);
+    if (passed.size === applied.size || clock.nowMs() >= untilHeardMs) return passed;
+    await clock.sleep(30, signal);
+  }
+}

@@ -1,0 +1,168 @@
+import type { EtcdClient, EndpointStatus, KeyValue, MemberRow, Membership, Op } from "../../etcd/index.ts";
+import { parseSize, parseUrls, quote, type Keys } from "../../keys.ts";
+import {
+  isRefused,
+  readRecord,
+  type AgentRecord,
+  type Marker,
+  type PolicyRecord,
+  type RecordKind,
+  type RecordOf,
+  type SeatRecord,
+  type StepRecord,
+} from "../records.ts";
+
+export interface Held<T> {
+  readonly value: T;
+  readonly entry: KeyValue;
+}
+
+/** The control keys and the member list, from one linearizable read and the same endpoint; nothing of it is decided yet. */
+export interface Look {
+  readonly membership: Membership;
+  readonly agents: ReadonlyMap<string, Held<AgentRecord>>;
+  readonly seats: ReadonlyMap<string, Held<SeatRecord>>;
+  /** Peer URLs of every nomination. */
+  readonly nominated: ReadonlyMap<string, Held<readonly string[]>>;
+  readonly volunteers: ReadonlyMap<string, Held<readonly string[]>>;
+  readonly leaving: ReadonlySet<string>;
+  readonly restarting: ReadonlySet<string>;
+  readonly passedOver: ReadonlyMap<string, string>;
+  readonly paused: string | undefined;
+  readonly step: Held<StepRecord> | undefined;
+  readonly policy: PolicyRecord | undefined;
+  readonly marker: Marker | undefined;
+  readonly size: SizeSeen;
+  /** Keys that could not be read as what they should be, each with the reason. Never fatal. */
+  readonly refused: readonly string[];
+}
+
+export interface SizeSeen {
+  /** The value of the size key; undefined when it is absent. */
+  readonly asked: number | undefined;
+  /** Why the size key's value is no size. */
+  readonly refused: string | undefined;
+  /** The last good value a leader saw. */
+  readonly last: number | undefined;
+}
+
+/** The ranges one look reads, all at one revision. */
+function ranges(keys: Keys): Op[] {
+  const limit = 1_000;
+  return [
+    ...keys.ownWithoutEvents.map(({ start, end }) => ({ range: start, end, limit: 2 * limit })),
+    { range: keys.nominated.start, end: keys.nominated.end, limit },
+    { range: keys.volunteer.start, end: keys.volunteer.end, limit },
+    { range: keys.idealClusterSize },
+  ];
+}
+
+export async function look(client: EtcdClient, keys: Keys, signal: AbortSignal): Promise<Look> {
+  const membership = await client.readMembership({ signal, look: ranges(keys) });
+  return readLook(membership, keys);
+}
+
+/** The reading of what a look brought, apart from the bringing. */
+export function readLook(membership: Membership, keys: Keys): Look {
+  const entries = membership.ranges.flat();
+  const refused: string[] = [];
+  const note = (key: string, why: string): undefined => {
+    refused.push(`${quote(key)}: ${why}`);
+    return undefined;
+  };
+  const record = <K extends RecordKind>(kind: K, entry: KeyValue): RecordOf<K> | undefined => {
+    const read = readRecord(kind, entry.value);
+    return isRefused(read) ? note(entry.key, read.refused) : (read as RecordOf<K>);
+  };
+  const one = (key: string): KeyValue | undefined => entries.find((entry) => entry.key === key);
+  const all = <T>(family: Keys["agents"], read: (entry: KeyValue) => T | undefined): Map<string, Held<T>> => {
+    const found = new Map<string, Held<T>>();
+    for (const entry of entries) {
+      if (!entry.key.startsWith(family.prefix)) continue;
+      const name = family.nameIn(entry.key);
+      if (name === undefined) {
+        note(entry.key, "its name is not well encoded");
+        continue;
+      }
+      const value = read(entry);
+      if (value !== undefined) found.set(name, { value, entry });
+    }
+    return found;
+  };
+  const urls = (entry: KeyValue): readonly string[] | undefined => {
+    const parsed = parseUrls(entry.value);
+    return "urls" in parsed ? parsed.urls : note(entry.key, parsed.refused);
+  };
+  const single = <K extends RecordKind>(kind: K, key: string): Held<RecordOf<K>> | undefined => {
+    const entry = one(key);
+    const value = entry && record(kind, entry);
+    return entry && value ? { entry, value } : undefined;
+  };
+  const reasons = (family: Keys["agents"]): Map<string, Held<string>> =>
+    all(family, (entry) => {
+      const read = readRecord("reason", entry.value);
+      return isRefused(read) ? "no reason given" : read.reason;
+    });
+  const sizeEntry = one(keys.idealClusterSize);
+  const size = sizeEntry && parseSize(sizeEntry.value);
+  const lastEntry = one(keys.lastSize);
+  const last = lastEntry && parseSize(lastEntry.value);
+  const passedOver = reasons(keys.passedOver);
+  const pausedEntry = one(keys.paused);
+  const paused = pausedEntry && readRecord("reason", pausedEntry.value);
+  return {
+    membership,
+    agents: all(keys.agents, (entry) => record("agentRecord", entry)),
+    seats: all(keys.seats, (entry) => record("seat", entry)),
+    nominated: all(keys.nominated, urls),
+    volunteers: all(keys.volunteer, urls),
+    leaving: new Set(reasons(keys.leaving).keys()),
+    restarting: new Set(reasons(keys.restarting).keys()),
+    passedOver: new Map([...passedOver].map(([host, held]) => [host, held.value])),
+    paused: paused && (isRefused(paused) ? "no reason given" : paused.reason),
+    step: single("step", keys.step),
+    policy: single("policy", keys.policy)?.value,
+    marker: single("marker", keys.cluster)?.value,
+    size: {
+      asked: size && "size" in size ? size.size : undefined,
+      refused: size && "refused" in size ? size.refused : undefined,
+      last: last && "size" in last && last.size > 0 ? last.size : undefined,
+    },
+    refused,
+  };
+}
+
+/** The agent that holds a member: by the seat written for it, else by its name, else by its peer URLs. */
+export function agentOf(row: MemberRow, look: Look): string | undefined {
+  for (const [host, seat] of look.seats) if (seat.value.member === row.id) return host;
+  if (row.name !== "" && (look.agents.has(row.name) || look.nominated.has(row.name))) return row.name;
+  const own = [...row.peerUrls].sort().join();
+  for (const [host, urls] of [...look.nominated, ...look.volunteers]) {
+    if ([...urls.value].sort().join() === own) return host;
+  }
+  return undefined;
+}
+
+/** What each member's server says of itself; undefined where it does not answer within the deadline. */
+export async function statuses(
+  client: EtcdClient,
+  members: readonly MemberRow[],
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, EndpointStatus>> {
+  const found = new Map<string, EndpointStatus>();
+  await Promise.all(
+    members.map(async (row) => {
+      const [url] = row.clientUrls;
+      if (url === undefined) return;
+      try {
+        const status = await client.status(url, { signal, timeoutMs });
+        // Another server on the address of this one is not this one.
+        if (status.memberId === row.id) found.set(row.id, status);
+      } catch {
+        signal.throwIfAborted();
+      }
+    }),
+  );
+  return found;
+}

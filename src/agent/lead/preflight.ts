@@ -1,0 +1,171 @@
+import { randomBytes } from "node:crypto";
+import type { Logger } from "pino";
+import { z } from "zod";
+import type { VolunteerSeen } from "../../chooser/snapshot.ts";
+import type { Clock } from "../../clock.ts";
+import { messageOf } from "../../errors.ts";
+import type { EtcdClient, Leadership } from "../../etcd/index.ts";
+import type { Keys } from "../../keys.ts";
+import { fetchText, isProof, preflightPath } from "../server/preflight-stub.ts";
+import { short, writeRecord } from "../records.ts";
+import type { Look } from "./look.ts";
+
+const answerSchema = z.object({
+  hostname: z.string().max(253),
+  proof: z.string().max(200),
+  etcd: z.string().max(100),
+  freeBytes: z.number(),
+  unreachable: z.array(z.string().max(1_000)).max(64),
+});
+
+interface Result {
+  /** What the result is about: another instance or other URLs need another proof. */
+  readonly subject: string;
+  readonly outcome: VolunteerSeen["preflight"];
+  readonly atMs: number;
+  readonly tries: number;
+}
+
+interface Deps {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly leadership: Leadership;
+  /** Rung when a result is there. */
+  readonly done: () => void;
+}
+
+/**
+ * Proves volunteers before their URLs reach etcd: the leader writes a nonce, the volunteer answers on its own server URL, and the
+ * leader fetches the answer through the advertised one. One bogus learner URL makes every member send it hundreds of requests.
+ */
+export class Preflights {
+  readonly #deps: Deps;
+  readonly #results = new Map<string, Result>();
+  readonly #running = new Map<string, Promise<void>>();
+
+  constructor(deps: Deps) {
+    this.#deps = deps;
+  }
+
+  of(host: string, look: Look): VolunteerSeen["preflight"] {
+    const result = this.#results.get(host);
+    return result && result.subject === subjectOf(host, look) ? result.outcome : { state: "pending" };
+  }
+
+  /** Starts what is missing: every volunteer without a seat that has not been proved, or failed a while ago. */
+  ensure(look: Look, dbSize: number, signal: AbortSignal): void {
+    const { clock } = this.#deps;
+    for (const host of this.#results.keys()) if (!look.volunteers.has(host)) this.#results.delete(host);
+    for (const [host, urls] of look.volunteers) {
+      if (this.#running.size >= 8) return;
+      if (this.#running.has(host) || look.seats.get(host)?.value.member !== undefined) continue;
+      const subject = subjectOf(host, look);
+      if (subject === undefined) continue;
+      const before = this.#results.get(host);
+      if (before?.subject === subject) {
+        if (before.outcome.state === "passed") continue;
+        if (clock.nowMs() - before.atMs < Math.min(30_000, 1_000 * 2 ** before.tries)) continue;
+      }
+      const tries = before?.subject === subject ? before.tries + 1 : 0;
+      const proof = look.agents.get(host)?.value.proof ?? "";
+      const task = this.#prove(host, urls.value, proof, dbSize, signal)
+        .then((reason): VolunteerSeen["preflight"] => (reason === undefined ? { state: "passed" } : { state: "failed", reason: short(reason) }))
+        .then((outcome) => {
+          this.#results.set(host, { subject, outcome, atMs: clock.nowMs(), tries });
+          this.#deps.log.debug({ host, outcome }, "pre-flight done");
+        })
+        .catch((error: unknown) => {
+          this.#deps.log.debug({ host, err: error }, "pre-flight given up");
+        })
+        .finally(() => {
+          this.#running.delete(host);
+          this.#deps.done();
+        });
+      this.#running.set(host, task);
+    }
+  }
+
+  /** Settles when nothing runs any more. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#running.values());
+  }
+
+  /** Undefined when proved, else why not. */
+  async #prove(host: string, urls: readonly string[], secret: string, dbSize: number, signal: AbortSignal): Promise<string | undefined> {
+    const { client, keys, leadership } = this.#deps;
+    const nonce = randomBytes(16).toString("hex");
+    const key = keys.preflight.key(host);
+    const asked = await client.txn(
+      { compare: [leadership.fence()], then: [{ put: key, value: writeRecord("nonce", { nonce }) }] },
+      { signal, repeatable: true },
+    );
+    if (!asked.succeeded) return "the leader has changed";
+    try {
+      for (const url of urls) {
+        const reason = await this.#ask(host, url, nonce, secret, dbSize, signal);
+        if (reason !== undefined) return reason;
+      }
+      return undefined;
+    } finally {
+      await client.txn({ compare: [{ key, value: writeRecord("nonce", { nonce }) }], then: [{ del: key }] }, { repeatable: true, timeoutMs: 1_000 }).catch(() => undefined);
+    }
+  }
+
+  async #ask(host: string, url: string, nonce: string, secret: string, dbSize: number, signal: AbortSignal): Promise<string | undefined> {
+    const { clock } = this.#deps;
+    const giveUpAtMs = clock.nowMs() + 4_000;
+    let reason = "no answer";
+    // The volunteer opens its listener when the nonce reaches it: the first tries may be too early.
+    for (let waitMs = 10; clock.nowMs() < giveUpAtMs; waitMs = Math.min(200, waitMs * 2)) {
+      await clock.sleep(waitMs, signal);
+      let text: string;
+      try {
+        text = await fetchText(`${url}${preflightPath}?nonce=${nonce}`, 2_500, clock, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        reason = `its server URL ${url} does not answer this leader: ${messageOf(error)}`;
+        continue;
+      }
+      return judge(text, { host, url, nonce, secret, dbSize });
+    }
+    return reason;
+  }
+}
+
+function subjectOf(host: string, look: Look): string | undefined {
+  const record = look.agents.get(host)?.value;
+  const urls = look.volunteers.get(host)?.value;
+  return record && urls ? `${record.instance} ${record.etcd ?? ""} ${record.proof} ${urls.join()}` : undefined;
+}
+
+interface Asked {
+  readonly host: string;
+  readonly url: string;
+  readonly nonce: string;
+  readonly secret: string;
+  readonly dbSize: number;
+}
+
+/** Why an answer does not prove the volunteer; undefined when it does. */
+export function judge(text: string, { host, url, nonce, secret, dbSize }: Asked): string | undefined {
+  let answer: z.infer<typeof answerSchema>;
+  try {
+    answer = answerSchema.parse(JSON.parse(text));
+  } catch {
+    return `what answers at ${url} is not its agent`;
+  }
+  if (answer.hostname !== host || !isProof(secret, nonce, answer.proof)) return `what answers at ${url} is another agent (${answer.hostname})`;
+  const [problem] = answer.unreachable;
+  if (problem !== undefined) return `from ${host}, ${problem}`;
+  const needed = Math.max(2 * dbSize, 160 * 1024 * 1024);
+  if (answer.freeBytes < needed) {
+    return `its disk has ${mib(answer.freeBytes)} MiB free, ${mib(needed)} MiB are needed (two write-ahead logs and twice the database)`;
+  }
+  return undefined;
+}
+
+function mib(bytes: number): number {
+  return Math.floor(bytes / 1024 / 1024);
+}

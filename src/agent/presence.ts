@@ -1,0 +1,195 @@
+import type { Logger } from "pino";
+import { firstOf, type Clock } from "../clock.ts";
+import { QuorateError, isRetryable } from "../errors.ts";
+import { Session, type EtcdClient, type Op } from "../etcd/index.ts";
+import type { Keys } from "../keys.ts";
+import { Doorbell } from "./doorbell.ts";
+import type { ControlView } from "./control-view.ts";
+import { isRefused, readRecord, writeRecord, type AgentRecord } from "./records.ts";
+
+/** What this agent wants the cluster to see of it. */
+export interface Appearance {
+  readonly record: AgentRecord;
+  /** Peer URLs it offers, comma-separated. */
+  readonly volunteer: string | undefined;
+  /** Client URLs it serves on as a voter, comma-separated. */
+  readonly endpoints: string | undefined;
+  /** Why it wants to leave. */
+  readonly leaving: string | undefined;
+}
+
+interface PresenceDeps {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  readonly hostname: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly view: ControlView;
+  readonly ttlMs: number;
+}
+
+/** Keeps this agent's keys in etcd on a session, opens a new session when one is lost, and writes keys again that others deleted. */
+export class Presence {
+  readonly #deps: PresenceDeps;
+  readonly #bell = new Doorbell();
+  #wanted: Appearance;
+  #written = new Map<string, string>();
+  #writtenRevision = 0;
+  #session: Session | undefined;
+
+  constructor(deps: PresenceDeps, first: Appearance) {
+    this.#deps = deps;
+    this.#wanted = first;
+  }
+
+  get wanted(): Appearance {
+    return this.#wanted;
+  }
+
+  /** The session that is open now. */
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Changes what is shown; written soon, by {@link run}. */
+  show(change: Partial<Omit<Appearance, "record">> & { readonly record?: Partial<AgentRecord> }): void {
+    this.#wanted = { ...this.#wanted, ...change, record: { ...this.#wanted.record, ...change.record } };
+    this.#bell.ring();
+  }
+
+  /** What is wanted is in etcd. */
+  get written(): boolean {
+    const wanted = this.#keysWanted();
+    return wanted.size === this.#written.size && [...wanted].every(([key, value]) => this.#written.get(key) === value);
+  }
+
+  /**
+   * Runs until aborted, or until this host turns out to be another agent's. `during` runs on each session and is stopped with it.
+   *
+   * @throws QuorateError DUPLICATE_HOSTNAME
+   */
+  async run(during: (session: Session, signal: AbortSignal) => Promise<never>, signal: AbortSignal): Promise<never> {
+    const { client, clock, log, ttlMs } = this.#deps;
+    for (;;) {
+      try {
+        const session = await Session.open(client, { ttlMs, clock, log }, signal);
+        try {
+          await this.#claim(session, signal);
+          this.#session = session;
+          const own = AbortSignal.any([signal, session.signal]);
+          await firstOf<never>(
+            own,
+            (s) => this.#keepWritten(session, s),
+            (s) => during(session, s),
+          );
+        } finally {
+          this.#session = undefined;
+          this.#written.clear();
+          await session.close();
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isRetryable(error) && !(error instanceof QuorateError && error.code === "SESSION_LOST")) throw error;
+        log.warn({ err: error }, "session lost; opening a new one");
+        await clock.sleep(250, signal);
+      }
+    }
+  }
+
+  /** Takes this host's record, which nobody else may hold. */
+  async #claim(session: Session, signal: AbortSignal): Promise<void> {
+    const { client, keys, hostname, clock, log } = this.#deps;
+    const key = keys.agents.key(hostname);
+    const value = (): string => writeRecord("agentRecord", this.#wanted.record);
+    const giveUpAtMs = clock.nowMs() + Math.max(session.ttlMs, 10_000) + 2_000;
+    for (let said = false; ; ) {
+      session.check();
+      const first = await client.txn(
+        { compare: [{ key, createRevision: 0 }], then: [{ put: key, value: value(), lease: session.lease }], else: [{ range: key }] },
+        { signal, repeatable: true },
+      );
+      if (first.succeeded) break;
+      const entry = first.ranges[0]?.[0];
+      if (!entry) continue;
+      const record = readRecord("agentRecord", entry.value);
+      if (entry.lease === "0" || isRefused(record) || record.identity === this.#wanted.record.identity) {
+        const again = await client.txn(
+          { compare: [{ key, modRevision: entry.modRevision }], then: [{ put: key, value: value(), lease: session.lease }] },
+          { signal, repeatable: true },
+        );
+        if (again.succeeded) break;
+        continue;
+      }
+      if (clock.nowMs() >= giveUpAtMs) {
+        throw new QuorateError("DUPLICATE_HOSTNAME", `Cannot join as ${hostname}: another agent of that name is alive (identity ${record.identity})`, {
+          hint: "give this host a name of its own with --hostname, or stop the other agent",
+        });
+      }
+      if (!said) log.warn({ other: record.identity }, "another agent of this name was here; waiting for its lease to expire");
+      said = true;
+      await clock.sleep(500, signal);
+    }
+    this.#written.set(key, value());
+  }
+
+  #keysWanted(): Map<string, string> {
+    const { keys, hostname } = this.#deps;
+    const { record, volunteer, endpoints, leaving } = this.#wanted;
+    const wanted = new Map([[keys.agents.key(hostname), writeRecord("agentRecord", record)]]);
+    if (volunteer !== undefined) wanted.set(keys.volunteer.key(hostname), volunteer);
+    if (endpoints !== undefined) wanted.set(keys.endpoints.key(hostname), endpoints);
+    if (leaving !== undefined) wanted.set(keys.leaving.key(hostname), writeRecord("reason", { reason: leaving }));
+    return wanted;
+  }
+
+  async #keepWritten(session: Session, signal: AbortSignal): Promise<never> {
+    const { view, clock } = this.#deps;
+    view.subscribe(this.#bell, signal);
+    const checkEveryMs = Math.max(session.ttlMs, 10_000);
+    let checkAtMs = clock.nowMs() + checkEveryMs;
+    for (;;) {
+      this.#forgetDeleted();
+      await this.#write(session, signal);
+      await firstOf<void>(
+        signal,
+        (own) => this.#bell.wait(own),
+        (own) => clock.sleep(Math.max(0, checkAtMs - clock.nowMs()), own),
+      );
+      if (clock.nowMs() >= checkAtMs) {
+        await this.#verify(session, signal);
+        checkAtMs = clock.nowMs() + checkEveryMs;
+      }
+    }
+  }
+
+  /** What the view saw deleted after it was written is written again. */
+  #forgetDeleted(): void {
+    const { view, keys } = this.#deps;
+    if (!view.complete || view.revision < this.#writtenRevision) return;
+    for (const key of this.#written.keys()) {
+      if (!key.startsWith(keys.volunteer.prefix) && view.get(key) === undefined) this.#written.delete(key);
+    }
+  }
+
+  async #write(session: Session, signal: AbortSignal): Promise<void> {
+    const wanted = this.#keysWanted();
+    const ops: Op[] = [];
+    for (const [key, value] of wanted) if (this.#written.get(key) !== value) ops.push({ put: key, value, lease: session.lease });
+    for (const key of this.#written.keys()) if (!wanted.has(key)) ops.push({ del: key });
+    if (ops.length === 0) return;
+    session.check();
+    const { revision } = await this.#deps.client.txn({ then: ops }, { signal, repeatable: true });
+    this.#written = wanted;
+    this.#writtenRevision = revision;
+  }
+
+  /** The volunteer key is in neither watch: one read per TTL sees that somebody deleted it. */
+  async #verify(session: Session, signal: AbortSignal): Promise<void> {
+    const keys = [...this.#written.keys()];
+    const { ranges } = await this.#deps.client.txn({ then: keys.map((key) => ({ range: key })) }, { signal });
+    keys.forEach((key, i) => {
+      const entry = ranges[i]?.[0];
+      if (entry?.value !== this.#written.get(key) || entry?.lease !== session.lease) this.#written.delete(key);
+    });
+  }
+}

@@ -1,0 +1,140 @@
+import { z } from "zod";
+import { QuorateError } from "../errors.ts";
+import { quote } from "../keys.ts";
+
+/**
+ * The JSON values of Quorate's own keys. Whoever can write to etcd can write these, so every one is parsed strictly, bounded in
+ * size, and refused with a reason; fields that a later version adds are passed over.
+ */
+
+const hexId = z.string().regex(/^[0-9a-f]{1,16}$/);
+const uuid = z.string().regex(/^[0-9a-f-]{36}$/);
+const text = z.string().max(1_000);
+
+/** `/quorate/cluster`: says that this etcd is a cluster of Quorate's, and which. */
+const marker = z.object({ schema: z.literal(1), clusterId: hexId, foundedBy: text });
+export type Marker = z.infer<typeof marker>;
+
+/** `/quorate/agents/<host>`: what an agent says of itself while its session lives. */
+const agentRecord = z.object({
+  schema: z.literal(1),
+  /** Of the stored state: the same agent after a crash has the same one. */
+  identity: uuid,
+  /** Of the data folder: a new one whenever the data is new. */
+  instance: uuid,
+  quorate: text,
+  /** Version of the etcd it would run; absent for an agent without a server. */
+  etcd: text.optional(),
+  zone: text,
+  priority: z.number().int(),
+  /** It offers to run a server. */
+  volunteering: z.boolean(),
+  server: z.enum(["none", "starting", "serving", "failed", "lost-data"]),
+  /** Why the server is not what it should be. */
+  problem: text.optional(),
+  member: hexId.optional(),
+  /** Key of the proof it gives at pre-flight: whoever answers at its URLs must know it. */
+  proof: text,
+});
+export type AgentRecord = z.infer<typeof agentRecord>;
+
+/** `/quorate/nominated/<host>`: the seat behind a nomination. */
+const seat = z.object({
+  schema: z.literal(1),
+  instance: uuid,
+  member: hexId.optional(),
+  role: z.enum(["learner", "voter"]),
+  standby: z.boolean(),
+});
+export type SeatRecord = z.infer<typeof seat>;
+
+/** `/quorate/step`: a member call, recorded before it is sent. */
+const step = z.object({
+  schema: z.literal(1),
+  op: z.enum(["add-learner", "promote", "remove"]),
+  agent: text.optional(),
+  member: hexId.optional(),
+  peerUrls: z.array(text).max(8).optional(),
+  /** Create revision of the election key of the leader that recorded it. */
+  leaderRevision: z.number().int(),
+  passOver: z.boolean().optional(),
+});
+export type StepRecord = z.infer<typeof step>;
+
+/** `/quorate/plan`: the leader's plan as of its last change. */
+const planRecord = z.object({
+  schema: z.literal(1),
+  leader: text,
+  /** What the size key asks for, as the leader understood it. */
+  ideal: z.number().int(),
+  /** Why the size key's own value is not in force. */
+  sizeRefused: text.optional(),
+  kind: z.enum(["step", "waiting", "settled"]),
+  because: text,
+  /** How many more voters may die; absent while that is not known. */
+  failureTolerance: z.number().int().optional(),
+  /** What keeps the cluster from its ideal size. */
+  blockedBy: text.optional(),
+  /** What the last member call was refused for, by the gate or by etcd. */
+  held: text.optional(),
+  voters: z.number().int(),
+  learners: z.number().int(),
+  /** Other things the operator should know. */
+  notices: z.array(text).max(20),
+});
+export type PlanRecord = z.infer<typeof planRecord>;
+
+const nonce = z.object({ nonce: z.string().regex(/^[0-9a-f]{32}$/) });
+export type NonceRecord = z.infer<typeof nonce>;
+
+const reason = z.object({ reason: text });
+export type ReasonRecord = z.infer<typeof reason>;
+
+const policy = z.object({
+  schema: z.literal(1),
+  maxSeats: z.number().int().min(1).max(15),
+  standbys: z.union([z.literal(0), z.literal(1)]),
+  evenVoters: z.boolean(),
+  strictReconfigCheck: z.boolean(),
+  stabilizationMs: z.number().int().min(0).max(3_600_000),
+  chooser: text,
+});
+export type PolicyRecord = z.infer<typeof policy>;
+
+const schemas = { marker, agentRecord, seat, step, planRecord, nonce, reason, policy } as const;
+type Schemas = typeof schemas;
+export type RecordKind = keyof Schemas;
+export type RecordOf<K extends RecordKind> = z.infer<Schemas[K]>;
+
+const maxBytes = 16_384;
+
+/** The record in a value, or why it is none. Never throws. */
+export function readRecord<K extends RecordKind>(kind: K, value: string): RecordOf<K> | { readonly refused: string } {
+  if (value.length > maxBytes) return { refused: `it has ${value.length} characters, at most ${maxBytes} are allowed` };
+  let json: unknown;
+  try {
+    json = JSON.parse(value);
+  } catch {
+    return { refused: `${quote(value)} is not JSON` };
+  }
+  const result = schemas[kind].safeParse(json);
+  if (result.success) return result.data as RecordOf<K>;
+  const issue = result.error.issues[0];
+  return { refused: issue ? `${issue.path.join(".") || "it"}: ${issue.message}` : "it does not fit" };
+}
+
+export function isRefused(record: object): record is { readonly refused: string } {
+  return "refused" in record;
+}
+
+/** The text of a record; the other direction of {@link readRecord}. */
+export function writeRecord<K extends RecordKind>(kind: K, record: RecordOf<K>): string {
+  const result = schemas[kind].safeParse(record);
+  if (!result.success) throw new QuorateError("FAILED", `Cannot write a ${kind} record: ${result.error.message}`);
+  return JSON.stringify(record);
+}
+
+/** Cuts a text to what a record may hold. */
+export function short(line: string): string {
+  return line.length > 1_000 ? `${line.slice(0, 999)}…` : line;
+}

@@ -1,0 +1,173 @@
+import { hostname as machineName, homedir, tmpdir } from "node:os";
+import { isAbsolute, join } from "node:path";
+import type { Logger } from "pino";
+import { QuorateError } from "../errors.ts";
+import { isHostname, keysUnder, quote, whyNotUrl, type Keys } from "../keys.ts";
+import type { AgentOptions } from "./options.ts";
+
+/** The same options with every default filled in and every rule checked. Nothing past `startAgent` sees the other one. */
+export interface ResolvedOptions {
+  readonly hostname: string;
+  readonly seeds: readonly string[];
+  readonly clientUrls: readonly string[];
+  readonly serverUrls: readonly string[];
+  readonly advertiseClientUrls: readonly string[];
+  readonly advertiseServerUrls: readonly string[];
+  /** Undefined: a temporary folder is made. */
+  readonly prefix: string | undefined;
+  readonly server: boolean;
+  readonly idealClusterSize: number;
+  readonly keys: Keys;
+  readonly zone: string;
+  readonly priority: number;
+  readonly sessionTtlMs: number;
+  readonly strictReconfigCheck: boolean;
+  readonly evenVoters: boolean;
+  readonly adopt: boolean;
+  readonly newCluster: boolean;
+  readonly etcdBin: string | undefined;
+  readonly autoCompactionRetention: string;
+  readonly quotaBackendBytes: number;
+  readonly logger: Logger | undefined;
+  readonly debug: boolean;
+}
+
+/** Where temporary prefixes are made. */
+export function temporaryPrefixRoot(): string {
+  return join(tmpdir(), "quorate-");
+}
+
+/** What the machine and its user say: the defaults that no constant can hold. */
+export interface Surroundings {
+  readonly isRoot: boolean;
+  readonly machineName: string;
+  /** The user's state folder: XDG_STATE_HOME or `~/.local/state`. */
+  readonly stateFolder: string;
+}
+
+export function surroundings(stateHome?: string): Surroundings {
+  return {
+    isRoot: process.getuid?.() === 0,
+    machineName: machineName(),
+    stateFolder: stateHome !== undefined && isAbsolute(stateHome) ? stateHome : join(homedir(), ".local", "state"),
+  };
+}
+
+const unspecified = /^https?:\/\/(0\.0\.0\.0|\[::\]|\[0*(:0*)*\]):/;
+
+function refuse(option: keyof AgentOptions, what: string, hint?: string): never {
+  throw new QuorateError("INVALID_OPTION", `Cannot use option ${option}: ${what}`, {
+    data: { option },
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+function urls(option: keyof AgentOptions, given: readonly string[] | undefined, otherwise: readonly string[]): readonly string[] {
+  const list = (given ?? otherwise).map((url) => url.trim().replace(/\/$/, ""));
+  if (list.length > 8) refuse(option, `there are ${list.length} URLs, at most 8 are allowed`);
+  for (const url of list) {
+    const why = whyNotUrl(url);
+    if (why !== undefined) refuse(option, why, "give URLs like http://192.0.2.7:2379");
+    if (url.startsWith("https:")) refuse(option, `${quote(url)} asks for TLS, which this version cannot do yet`, "use http://");
+  }
+  if (new Set(list).size !== list.length) refuse(option, "a URL stands in it twice");
+  return list;
+}
+
+function whole(option: keyof AgentOptions, value: number, least: number, most: number, unit = ""): number {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    refuse(option, `it must be a whole number from ${least} to ${most}${unit}: current value is ${String(value)}`);
+  }
+  return value;
+}
+
+/** The text of one option that becomes part of keys, flags or records: short, and nothing a terminal would act on. */
+function label(option: keyof AgentOptions, text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is refused here
+  if (text.length > 253 || /[\u0000-\u001f\u007f]/.test(text)) refuse(option, "it must be at most 253 printable characters");
+  return text;
+}
+
+function advertised(
+  option: "advertiseClientUrls" | "advertiseServerUrls",
+  given: readonly string[] | undefined,
+  listen: readonly string[],
+  listenOption: keyof AgentOptions,
+  needed: boolean,
+): readonly string[] {
+  if (given !== undefined && given.length > 0) {
+    const list = urls(option, given, []);
+    const vague = list.find((url) => unspecified.test(url));
+    if (vague !== undefined) refuse(option, `${quote(vague)} is an unspecified address, which nobody can connect to`);
+    return list;
+  }
+  const vague = listen.find((url) => unspecified.test(url));
+  if (vague !== undefined && needed) {
+    refuse(
+      listenOption,
+      `${quote(vague)} listens on every address, so others cannot be told where to connect`,
+      `add ${option === "advertiseClientUrls" ? "--advertise-client-urls" : "--advertise-server-urls"}=http://ADDRESS:PORT with an address of this host that the others reach`,
+    );
+  }
+  return listen;
+}
+
+/**
+ * Fills in defaults and checks every rule.
+ *
+ * @throws QuorateError INVALID_OPTION, with the option's name in `data.option` and what to do in `hint`.
+ */
+export function resolveOptions(given: AgentOptions, around: Surroundings = surroundings()): ResolvedOptions {
+  const hostname = given.hostname ?? around.machineName;
+  if (!isHostname(hostname)) {
+    refuse("hostname", `${quote(hostname)} must be 1 to 253 characters of A-Z, a-z, 0-9, dot, underscore and dash`);
+  }
+  const server = given.server ?? true;
+  const seeds = urls("seeds", given.seeds, []);
+  if (!server && seeds.length === 0) {
+    refuse("server", "an agent without a server needs seeds to connect to", "add --seeds=http://HOST:2379 with a client URL of the cluster");
+  }
+  const clientUrls = urls("clientUrls", given.clientUrls, ["http://127.0.0.1:2379"]);
+  const serverUrls = urls("serverUrls", given.serverUrls, ["http://127.0.0.1:2380"]);
+  if (clientUrls.length === 0) refuse("clientUrls", "at least one URL is needed");
+  if (serverUrls.length === 0) refuse("serverUrls", "at least one URL is needed");
+  const both = clientUrls.find((url) => serverUrls.includes(url));
+  if (both !== undefined) refuse("serverUrls", `${both} is a client URL too; clients and servers need a port each`);
+  if (given.prefix !== undefined && !isAbsolute(given.prefix)) {
+    refuse("prefix", `${quote(given.prefix)} is a relative path`, "give an absolute path, so that it does not depend on where the agent is started");
+  }
+  if (given.prefix !== undefined && given.tmpPrefix === true) refuse("tmpPrefix", "a prefix is given as well; choose one of the two");
+  if (given.adopt === true && seeds.length === 0) refuse("adopt", "there is no cluster to adopt without seeds", "add --seeds=http://HOST:2379");
+  if (given.newCluster === true && seeds.length > 0) refuse("newCluster", "an agent with seeds joins a cluster, it does not found one", "drop --seeds or --new-cluster");
+  if (given.newCluster === true && !server) refuse("newCluster", "an agent without a server cannot found a cluster");
+  if (given.autoCompactionRetention !== undefined && !/^[1-9][0-9]*(s|m|h)$/.test(given.autoCompactionRetention)) {
+    refuse("autoCompactionRetention", `${quote(given.autoCompactionRetention)} is not a duration like 10m`);
+  }
+  return Object.freeze({
+    hostname,
+    seeds,
+    clientUrls,
+    serverUrls,
+    advertiseClientUrls: advertised("advertiseClientUrls", given.advertiseClientUrls, clientUrls, "clientUrls", server),
+    advertiseServerUrls: advertised("advertiseServerUrls", given.advertiseServerUrls, serverUrls, "serverUrls", server),
+    prefix:
+      given.tmpPrefix === true
+        ? undefined
+        : (given.prefix ?? (around.isRoot ? "/var/lib/quorate" : join(around.stateFolder, "quorate"))),
+    server,
+    idealClusterSize: whole("idealClusterSize", given.idealClusterSize ?? 5, 1, 1_000),
+    keys: keysUnder(given.namespace ?? "/_mgmt"),
+    zone: label("zone", given.zone ?? ""),
+    priority: whole("priority", given.priority ?? 0, -1_000, 1_000),
+    sessionTtlMs: whole("sessionTtlMs", given.sessionTtlMs ?? 10_000, 2_000, 600_000, " milliseconds"),
+    strictReconfigCheck: given.strictReconfigCheck ?? false,
+    evenVoters: given.evenVoters ?? false,
+    adopt: given.adopt ?? false,
+    newCluster: given.newCluster ?? false,
+    etcdBin: given.etcdBin,
+    autoCompactionRetention: given.autoCompactionRetention ?? "10m",
+    quotaBackendBytes: whole("quotaBackendBytes", given.quotaBackendBytes ?? 4 * 1024 ** 3, 16 * 1024 ** 2, 64 * 1024 ** 3, " bytes"),
+    logger: given.logger,
+    debug: given.debug ?? false,
+  });
+}

@@ -1,0 +1,135 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { createServer, get, type Server } from "node:http";
+import type { Clock } from "../../clock.ts";
+import { within } from "../../clock.ts";
+import { messageOf } from "../../errors.ts";
+
+/** What a volunteer answers at its own server URL, while its server is not running. */
+export interface PreflightAnswer {
+  readonly hostname: string;
+  /** HMAC-SHA256 of the nonce under the proof of the agent's record, hex. */
+  readonly proof: string;
+  readonly etcd: string;
+  /** Free bytes where its data folder will be. */
+  readonly freeBytes: number;
+  /** Peer URLs of voters it could not reach, each with the reason. */
+  readonly unreachable: readonly string[];
+}
+
+export const preflightPath = "/quorate/preflight";
+
+export function proofOf(secret: string, nonce: string): string {
+  return createHmac("sha256", secret).update(nonce).digest("hex");
+}
+
+export function isProof(secret: string, nonce: string, given: string): boolean {
+  const wanted = Buffer.from(proofOf(secret, nonce));
+  const got = Buffer.from(given);
+  return wanted.length === got.length && timingSafeEqual(wanted, got);
+}
+
+/**
+ * Listens on the agent's own server URLs for the moment of a pre-flight: what answers there is this agent, and the port can be
+ * bound. Closed before etcd starts.
+ */
+export class PreflightStub implements AsyncDisposable {
+  readonly #servers: Server[] = [];
+
+  /** @throws the listen error of the first URL that cannot be bound. */
+  static async open(listenUrls: readonly string[], answer: (nonce: string) => Promise<PreflightAnswer>): Promise<PreflightStub> {
+    const stub = new PreflightStub();
+    try {
+      for (const url of listenUrls) await stub.#listen(new URL(url), answer);
+      return stub;
+    } catch (error) {
+      await stub.close();
+      throw error;
+    }
+  }
+
+  async #listen(url: URL, answer: (nonce: string) => Promise<PreflightAnswer>): Promise<void> {
+    const server = createServer((request, response) => {
+      const asked = new URL(request.url ?? "/", "http://stub");
+      const nonce = asked.searchParams.get("nonce") ?? "";
+      if (request.method !== "GET" || asked.pathname !== preflightPath || !/^[0-9a-f]{32}$/.test(nonce)) {
+        response.writeHead(404, { connection: "close" }).end();
+        return;
+      }
+      answer(nonce).then(
+        (body) => response.writeHead(200, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body)),
+        () => response.writeHead(500, { connection: "close" }).end(),
+      );
+    });
+    server.maxConnections = 16;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }, resolve);
+    });
+    this.#servers.push(server);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#servers.splice(0).map(async (server) => {
+        const closed = new Promise((resolve) => server.close(resolve));
+        server.closeAllConnections();
+        await closed;
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** One small GET with a deadline and a bounded answer. Rejects with a plain reason. */
+export function fetchText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string> {
+  return within(
+    timeoutMs,
+    clock,
+    signal,
+    (own) =>
+      new Promise<string>((resolve, reject) => {
+        const request = get(url, { signal: own, agent: false, headers: { connection: "close" } }, (response) => {
+          let text = "";
+          response.setEncoding("utf8");
+          response.on("data", (chunk: string) => {
+            text += chunk;
+            if (text.length > 65_536) request.destroy(new Error("the answer is too long"));
+          });
+          response.on("error", reject);
+          response.on("end", () => {
+            if (response.statusCode === 200) resolve(text);
+            else reject(new Error(`it answered ${response.statusCode ?? 0}`));
+          });
+        });
+        request.on("error", (error) => {
+          reject(own.aborted ? (own.reason as Error) : error);
+        });
+      }),
+    () => new Error(`no answer within ${timeoutMs} ms`),
+  );
+}
+
+/** Tries every peer URL of the voters; says which do not answer as an etcd, or are this agent itself. */
+export async function tryPeers(
+  peerUrls: readonly string[],
+  own: readonly string[],
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const problems = await Promise.all(
+    peerUrls.map(async (url) => {
+      if (own.includes(url)) return `${url} is the server URL of this very host: that voter must advertise an address others reach`;
+      try {
+        const version = JSON.parse(await fetchText(`${url}/version`, 1_000, clock, signal)) as { etcdserver?: unknown };
+        return typeof version.etcdserver === "string" ? undefined : `${url} is not an etcd`;
+      } catch (error) {
+        signal.throwIfAborted();
+        return `${url} cannot be reached: ${messageOf(error)}`;
+      }
+    }),
+  );
+  return problems.filter((problem) => problem !== undefined);
+}

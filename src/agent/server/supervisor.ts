@@ -1,0 +1,322 @@
+import { randomUUID } from "node:crypto";
+import type { Logger } from "pino";
+import { firstOf, type Clock } from "../../clock.ts";
+import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
+import type { EtcdClient, MemberRow, Membership } from "../../etcd/index.ts";
+import { EtcdServer, archiveDataDir, inspectDataDir, type EtcdServerOptions, type ServerExit } from "../../embed/index.ts";
+import type { ControlView } from "../control-view.ts";
+import { Doorbell } from "../doorbell.ts";
+import { isRefused, readRecord, short, type SeatRecord } from "../records.ts";
+import type { ResolvedOptions } from "../resolve.ts";
+import type { Prefix } from "../state.ts";
+import { serverRole, type Role } from "./role.ts";
+
+/** What the supervisor tells the rest of the agent. */
+export type ServerNews =
+  | { readonly kind: "none" }
+  | { readonly kind: "starting"; readonly memberId: string }
+  | { readonly kind: "serving"; readonly memberId: string; readonly clusterId: string; readonly learner: boolean }
+  | { readonly kind: "failed"; readonly memberId: string; readonly problem: string }
+  | { readonly kind: "lost-data"; readonly memberId: string | undefined; readonly problem: string };
+
+export interface SupervisorDeps {
+  readonly options: ResolvedOptions;
+  readonly prefix: Prefix;
+  readonly binary: string;
+  readonly client: EtcdClient;
+  readonly view: ControlView;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Called before etcd is started on the agent's ports. */
+  readonly freePorts: () => Promise<void>;
+  readonly onNews: (news: ServerNews) => void;
+  readonly onExit: (exit: ServerExit) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** Exits within {@link crashWindowMs} after which the server counts as failed. */
+const crashesForFailed = 3;
+const crashWindowMs = 60_000;
+const firstPauseMs = 250;
+const longestPauseMs = 10_000;
+/** While a server starts from its own data, the cluster is asked this often whether the seat still exists. */
+const lookAgainMs = 1_000;
+
+/** Runs the one etcd of this host, when there is to be one: level-triggered, one decision at a time ({@link serverRole}). */
+export class ServerSupervisor implements AsyncDisposable {
+  readonly #deps: SupervisorDeps;
+  readonly #bell = new Doorbell();
+  readonly #starting = new AbortController();
+  #server: EtcdServer | undefined;
+  #start: Promise<void> | undefined;
+  #startSignal: AbortController | undefined;
+  #membership: Membership | undefined;
+  #lookedAt = -1;
+  #crashes: number[] = [];
+  #pauseUntilMs = 0;
+  #learner: boolean | undefined;
+  #stopped = false;
+
+  constructor(deps: SupervisorDeps) {
+    this.#deps = deps;
+  }
+
+  /** The server that serves now. */
+  get server(): EtcdServer | undefined {
+    return this.#server;
+  }
+
+  /** Founds a cluster of one. Settles when the server serves. */
+  async found(signal: AbortSignal): Promise<{ readonly memberId: string; readonly clusterId: string }> {
+    const { options, prefix } = this.#deps;
+    const token = `quorate-${randomUUID()}`;
+    await this.#launch(
+      {
+        boot: {
+          state: "new",
+          token,
+          initialCluster: () => Promise.resolve([{ name: options.hostname, peerUrls: options.advertiseServerUrls }]),
+        },
+      },
+      signal,
+    );
+    const server = this.#server;
+    if (!server) throw new QuorateError("SERVER_EXITED", "Cannot found a cluster: etcd ended as soon as it served", { retryable: false });
+    const { memberId, clusterId } = server;
+    await prefix.save({ clusterId, seat: { memberId, token } });
+    this.#learner = false;
+    this.#deps.onNews({ kind: "serving", memberId, clusterId, learner: false });
+    return { memberId, clusterId };
+  }
+
+  /** Keeps to the role until aborted. Errors worth ending for are thrown: a taken port, a missing binary. */
+  async run(signal: AbortSignal): Promise<never> {
+    const { clock, view } = this.#deps;
+    view.subscribe(this.#bell, signal);
+    for (;;) {
+      let waitMs: number | undefined;
+      try {
+        waitMs = await this.#round(signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isRetryable(error)) throw error;
+        this.#deps.log.debug({ err: error }, "server round failed; trying again");
+        waitMs = 300;
+      }
+      if (waitMs === undefined) await this.#bell.wait(signal);
+      else {
+        const pauseMs = waitMs;
+        await firstOf<void>(
+          signal,
+          (own) => this.#bell.wait(own),
+          (own) => clock.sleep(pauseMs, own),
+        );
+      }
+    }
+  }
+
+  /** Looks again: membership may have changed. */
+  ring(): void {
+    this.#membership = undefined;
+    this.#bell.ring();
+  }
+
+  /** Stops the server in place, keeping its data. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#starting.abort(new DOMException("The agent stops", "AbortError"));
+    await this.#start?.catch(() => undefined);
+    await this.#server?.stop();
+    this.#server = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /** One look at everything, one action. Returns how long to wait for a ring at most. */
+  async #round(signal: AbortSignal): Promise<number | undefined> {
+    const { prefix, options, view, clock } = this.#deps;
+    const nomination = this.#nomination();
+    const entry = view.get(options.keys.seats.key(options.hostname));
+    const version = entry?.modRevision ?? 0;
+    // Whatever was read before the leader's last word about this host is too old to act on.
+    if (this.#membership && this.#membership.revision < version) this.#membership = undefined;
+    const seatIsDoubtful = prefix.state.seat !== undefined && nomination?.member !== prefix.state.seat.memberId && view.complete;
+    if (seatIsDoubtful && this.#lookedAt !== version && !this.#membership) await this.#look(version, signal);
+    const data = await inspectDataDir(prefix.dataDir);
+    const role = serverRole({
+      state: prefix.state,
+      data,
+      running: this.#server !== undefined || this.#start !== undefined,
+      nomination,
+      membership: this.#membership,
+    });
+    this.#deps.log.debug({ role: role.kind, data, nomination: nomination?.member }, "server role");
+    switch (role.kind) {
+      case "look":
+        await this.#look(version, signal);
+        return 0;
+      case "idle":
+        this.#deps.onNews({ kind: "none" });
+        return undefined;
+      case "lost-data":
+        this.#deps.onNews({ kind: "lost-data", memberId: nomination?.member ?? prefix.state.seat?.memberId, problem: role.because });
+        return undefined;
+      case "give-up":
+        await this.#giveUp(role.memberId);
+        return 0;
+      case "join":
+      case "run":
+        return this.#keepRunning(role, data, version, clock.nowMs(), signal);
+    }
+  }
+
+  async #keepRunning(role: Extract<Role, { kind: "join" | "run" }>, data: string, version: number, nowMs: number, signal: AbortSignal): Promise<number | undefined> {
+    if (this.#server) {
+      await this.#tellServing(this.#server, signal);
+      return this.#learner === true ? 1_000 : undefined;
+    }
+    if (this.#start) {
+      // Own data, no quorum yet or no seat any more: only the others can tell.
+      if (role.kind === "run") await this.#look(version, signal).catch(() => undefined);
+      return lookAgainMs;
+    }
+    if (nowMs < this.#pauseUntilMs) return this.#pauseUntilMs - nowMs;
+    if (this.#crashes.length < crashesForFailed) this.#deps.onNews({ kind: "starting", memberId: role.memberId });
+    this.#begin(role, data);
+    return lookAgainMs;
+  }
+
+  /** Starts in the background: a server that waits for a quorum must not keep the agent from hearing that its seat is gone. */
+  #begin(role: Extract<Role, { kind: "join" | "run" }>, data: string): void {
+    const { prefix, options, client } = this.#deps;
+    if (this.#stopped) return;
+    const abort = new AbortController();
+    this.#startSignal = abort;
+    const own = AbortSignal.any([abort.signal, this.#starting.signal]);
+    const task = async (): Promise<void> => {
+      if (role.kind === "run" && data === "has-data") return this.#launch({ startTimeoutMs: 24 * 3_600_000 }, own);
+      const token = prefix.state.seat?.token ?? `quorate-${randomUUID()}`;
+      await prefix.save({ seat: { memberId: role.memberId, token } });
+      let first: readonly MemberRow[] | undefined = role.kind === "join" ? role.members : undefined;
+      return this.#launch(
+        {
+          boot: {
+            state: "existing",
+            token,
+            initialCluster: async (s) => {
+              const rows = first ?? (await client.readMembership({ signal: s })).members;
+              first = undefined;
+              return rows.map((row) => ({ name: row.id === role.memberId ? options.hostname : `member-${row.id}`, peerUrls: row.peerUrls }));
+            },
+          },
+        },
+        own,
+      );
+    };
+    this.#start = task()
+      .catch((error: unknown) => {
+        if (!own.aborted) this.#crashed(role.memberId, error);
+      })
+      .finally(() => {
+        this.#start = undefined;
+        this.#startSignal = undefined;
+        this.#bell.ring();
+      });
+  }
+
+  async #launch(how: Pick<EtcdServerOptions, "boot" | "startTimeoutMs">, signal: AbortSignal): Promise<void> {
+    const { options, prefix, binary, clock, log, freePorts, onExit } = this.#deps;
+    await freePorts();
+    const server = await EtcdServer.start(
+      {
+        binary,
+        name: options.hostname,
+        dataDir: prefix.dataDir,
+        listenClientUrls: options.clientUrls,
+        listenPeerUrls: options.serverUrls,
+        advertiseClientUrls: options.advertiseClientUrls,
+        advertisePeerUrls: options.advertiseServerUrls,
+        strictReconfigCheck: options.strictReconfigCheck,
+        autoCompactionRetention: options.autoCompactionRetention,
+        quotaBackendBytes: options.quotaBackendBytes,
+        log,
+        ...how,
+      },
+      { clock },
+      signal,
+    );
+    this.#server = server;
+    this.#learner = undefined;
+    void server.exited.then((exit) => {
+      if (this.#server === server) this.#server = undefined;
+      this.#membership = undefined;
+      onExit(exit);
+      if (!exit.asked && !exit.removed) {
+        this.#crashed(
+          server.memberId,
+          new QuorateError("SERVER_EXITED", `etcd ended by itself (${exit.signal ?? `exit code ${exit.code ?? "unknown"}`}): ${exit.lastLines.at(-1) ?? "it said nothing"}`, {
+            retryable: true,
+            data: { lastLines: exit.lastLines },
+          }),
+        );
+      }
+      this.ring();
+    });
+  }
+
+  async #tellServing(server: EtcdServer, signal: AbortSignal): Promise<void> {
+    const { client, options, onNews } = this.#deps;
+    const seat = this.#nomination();
+    // The leader's word says when to look; the server itself says what it is.
+    if (this.#learner !== false) {
+      const [url] = options.advertiseClientUrls;
+      const status = url === undefined ? undefined : await client.status(url, { signal, timeoutMs: 1_000 }).catch(() => undefined);
+      signal.throwIfAborted();
+      this.#learner = status?.learner ?? (seat ? seat.role === "learner" : true);
+    }
+    this.#crashes = [];
+    onNews({ kind: "serving", memberId: server.memberId, clusterId: server.clusterId, learner: this.#learner });
+  }
+
+  /** The cluster does not list the seat: stop, keep the data aside, be ready for another nomination. */
+  async #giveUp(memberId: string): Promise<void> {
+    const { prefix, clock, log, onNews } = this.#deps;
+    log.info({ member: memberId }, "this seat was removed; stopping its server");
+    this.#startSignal?.abort(new DOMException("The seat is gone", "AbortError"));
+    await this.#start?.catch(() => undefined);
+    await this.#server?.stop();
+    this.#server = undefined;
+    const archive = await archiveDataDir(prefix.dataDir, { keep: 3, clock });
+    if (archive !== undefined) log.info({ archive }, "data of the removed member kept");
+    // Data starts anew from here: what was added for the old instance is not ours.
+    await prefix.save({ seat: undefined, instance: randomUUID() });
+    this.#crashes = [];
+    this.#pauseUntilMs = 0;
+    onNews({ kind: "none" });
+  }
+
+  #crashed(memberId: string, error: unknown): void {
+    const { clock, log, onError, onNews } = this.#deps;
+    const nowMs = clock.nowMs();
+    this.#crashes = [...this.#crashes.filter((at) => nowMs - at < crashWindowMs), nowMs];
+    this.#pauseUntilMs = nowMs + Math.min(longestPauseMs, firstPauseMs * 2 ** (this.#crashes.length - 1));
+    log.warn({ err: error, crashes: this.#crashes.length }, "server ended");
+    onError(error);
+    if (this.#crashes.length >= crashesForFailed) onNews({ kind: "failed", memberId, problem: short(messageOf(error)) });
+  }
+
+  async #look(version: number, signal: AbortSignal): Promise<void> {
+    this.#membership = await this.#deps.client.readMembership({ signal, timeoutMs: 2_000 });
+    this.#lookedAt = version;
+  }
+
+  #nomination(): SeatRecord | undefined {
+    const { view, options } = this.#deps;
+    const entry = view.get(options.keys.seats.key(options.hostname));
+    if (!entry) return undefined;
+    const record = readRecord("seat", entry.value);
+    return isRefused(record) ? undefined : record;
+  }
+}
