@@ -88,7 +88,10 @@ export async function versionOf(binary, { signal } = {}) {
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !name.startsWith("ETCD_") || name === "ETCD_UNSUPPORTED_ARCH"),
   );
-  const ran = await run(binary, ["--version"], { env, signal, timeoutMs: 10_000 });
+  const ask = () => run(binary, ["--version"], { env, signal, timeoutMs: 10_000 });
+  let ran = await ask();
+  // A process that another thread is starting at this moment may still hold open for writing what was just copied.
+  for (let tries = 0; tries < 100 && ran.code === "ETXTBSY"; tries += 1) ran = await ask();
   if (ran.ok) return parseVersion(ran.stdout);
   throw storeError("INVALID_ETCD", `Cannot use ${binary} as etcd: \`etcd --version\` failed (${ran.why})`, {
     hint: "name another with --etcd-bin or QUORATE_ETCD_BIN",
@@ -101,7 +104,7 @@ export async function versionOf(binary, { signal } = {}) {
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, signal?: AbortSignal | undefined, timeoutMs?: number }} [options]
- * @returns {Promise<{ ok: boolean, stdout: string, stderr: string, why: string }>}
+ * @returns {Promise<{ ok: boolean, code: string, stdout: string, stderr: string, why: string }>} `code`: why it could not be run
  */
 export function run(command, args, { cwd, env = process.env, signal, timeoutMs = 600_000 } = {}) {
   return new Promise((resolve, reject) => {
@@ -114,7 +117,7 @@ export function run(command, args, { cwd, env = process.env, signal, timeoutMs =
         const lastLine = stderr.trim().split("\n").at(-1) ?? "";
         const why =
           error === null ? "" : error.killed ? `no end within ${timeoutMs / 1000} s` : lastLine || firstLine(error.message);
-        resolve({ ok: error === null, stdout, stderr, why });
+        resolve({ ok: error === null, code: codeOf(error), stdout, stderr, why });
       },
     );
   });
@@ -244,7 +247,8 @@ export async function staging(env, fill) {
  * @returns {string} the system's code, such as ENOSPC
  */
 function codeOf(error) {
-  return (error instanceof Error && /** @type {NodeJS.ErrnoException} */ (error).code) || "";
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "string" ? code : "";
 }
 
 /** @param {number} pid */
