@@ -235,7 +235,7 @@ function refusal(stderr, { archive, source, suite }) {
   const what = `Cannot fetch etcd from ${archive.name} ${suite}`;
   if (/No space left on device|Disk quota exceeded|not have enough free space/.test(stderr)) return diskFull("the store", cause);
   if (
-    /NO_PUBKEY|not signed|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:were|was)|verif|Missing key|No good signature|Clearsigned file isn/i.test(stderr)
+    /NO_PUBKEY|not signed|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:were|was)|verif|Missing key|No good signature|signed file isn/i.test(stderr)
   ) {
     return storeError("NO_ETCD", `${what}: its signature cannot be verified with the keys of this machine (${source.uri})`, {
       hint: `update the keys (\`apt-get install ${archive.keyringPackage}\`); if they are current, do not trust this mirror`,
