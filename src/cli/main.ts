@@ -9,8 +9,8 @@ import { report } from "./report.ts";
  * 0 ok, 1 failed, 2 usage or configuration, 3 unreachable, 4 no quorum, 5 a wait timed out, 6 refused by a safety rule, 7 no usable etcd.
  */
 export async function main(argv: readonly string[], io: Io = processIo(environment())): Promise<number> {
-  process.stdout.on("error", onBrokenPipe);
-  process.stderr.on("error", onBrokenPipe);
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", argv[0] === "run" || argv[0] === "demo" ? goOn : endOnBrokenPipe);
   try {
     // Everything behind this word belongs to etcdctl, also --help and --version.
     if (argv[0] === "etcdctl") return await (await import("./etcdctl.ts")).etcdctl(argv.slice(1), io);
@@ -24,7 +24,12 @@ export async function main(argv: readonly string[], io: Io = processIo(environme
 }
 
 /** `quorate members | head -1`: whoever read has enough. */
-function onBrokenPipe(error: NodeJS.ErrnoException): void {
+function endOnBrokenPipe(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE") process.exit(0);
   throw error;
+}
+
+/** An agent is not ended by the loss of whoever read its log; a demo ends itself in good order. */
+function goOn(): void {
+  // Nothing to do: the listener alone keeps the error from ending the process.
 }

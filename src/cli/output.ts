@@ -24,7 +24,7 @@ export interface Column {
 export type Cell = string | { readonly text: string; readonly style: Style | undefined };
 
 const textOf = (cell: Cell | undefined): string =>
-  plain(cell === undefined ? "" : typeof cell === "string" ? cell : cell.text).replace(/\s+/g, " ");
+  plain(cell === undefined ? "" : typeof cell === "string" ? cell : cell.text).replace(/[\t\n]+/g, " ");
 
 /**
  * A table in columns two spaces apart, one line per row, none longer than `width`: spare columns are left out, then lines are cut.

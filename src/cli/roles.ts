@@ -98,6 +98,11 @@ export function chooserLine(view: ClusterView): string {
   const { plan } = view;
   if (view.paused !== undefined) return `paused: ${view.paused}`;
   if (!plan) return view.leader === undefined ? "no agent leads" : `${view.leader} has not published a plan yet`;
+  if (plan.kind === "settled" && view.ideal !== undefined && plan.ideal !== view.ideal && plan.sizeRefused === undefined) {
+    return `the size is ${view.ideal} now; ${plan.leader} is about to act on it`;
+  }
+  const { voters, healthyVoters } = strengthOf(view);
+  if (plan.kind === "settled" && healthyVoters < voters) return `${healthyVoters} of ${voters} voters answer`;
   switch (plan.kind) {
     case "settled":
       return settledLine(plan.voters, plan.learners, plan.failureTolerance);

@@ -8,33 +8,29 @@ const endSignals: readonly EndSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /** `quorate run`: one agent until it ends, with the exit code of what ended it. */
 export async function run(settings: RunSettings, io: Io): Promise<number> {
-  const logger = await createLogger({
-    level: settings.logLevel,
-    format: settings.logFormat ?? (io.tty ? "pretty" : "json"),
-    color: io.color,
-  });
-  const { startAgent } = await import("./agent-port.ts");
-  const never = new AbortController();
-  const agent = startAgent({ ...settings.agent, logger }, { signal: never.signal });
+  const format = settings.logFormat ?? (io.tty ? "pretty" : "json");
+  const logger = await createLogger({ level: settings.logLevel, format, color: io.color });
+  const { startAgent } = await import("../agent/index.ts");
+  const agent = startAgent({ ...settings.agent, logger });
   let seen = noSignal;
   const listen = (signal: EndSignal): void => {
     const next = onSignal(seen, signal, systemClock.nowMs(), { tmpPrefix: settings.agent.tmpPrefix === true });
     seen = next.seen;
     switch (next.ending.kind) {
       case "leave":
-        io.err(`${signal}: leaving in good order; once more to hurry\n`);
-        void agent.leave().catch(() => undefined);
+        io.err("leaving in good order; once more to hurry\n");
+        void agent.leave();
         return;
       case "stop":
-        io.err(`${signal}: stopping in place, membership is kept; once more to hurry\n`);
-        void agent.stop().catch(() => undefined);
+        io.err("stopping in place, the seat is kept; once more to hurry\n");
+        void agent.stop();
         return;
       case "hurry":
         io.err("hurrying; once more to kill\n");
         agent.hurry();
         return;
       case "kill":
-        // etcd goes with its agent: the kernel sees to it.
+        // Its etcd goes with it: the kernel sees to that.
         process.exit(next.ending.exitCode);
         return;
       case "echo":
@@ -43,9 +39,9 @@ export async function run(settings: RunSettings, io: Io): Promise<number> {
   };
   for (const signal of endSignals) process.on(signal, listen);
   try {
-    void agent.ready.catch(() => undefined);
     const exit = await agent.exited;
     if (exit.error !== undefined) throw exit.error as Error;
+    if (exit.notice !== undefined) io.err(`note: ${exit.notice}\n`);
     return exit.exitCode;
   } finally {
     for (const signal of endSignals) process.off(signal, listen);

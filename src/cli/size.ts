@@ -88,18 +88,12 @@ export function notes(wanted: number, view: ClusterView): string[] {
   return lines;
 }
 
-/** The cluster has the size, in the right roles, and its leader is done. Pure. */
+/** The cluster has the size, in the right roles, and its leader is done: the leader's word, as not every voter need be reachable from here. Pure. */
 export function hasSize(view: ClusterView, goal: number): boolean {
   const seats = Math.min(goal, view.maxSeats);
-  const { members, voters, healthyVoters } = strengthOf(view);
+  const { members, voters } = strengthOf(view);
   const votersWanted = view.evenVoters || seats % 2 === 1 ? seats : seats - 1;
-  return (
-    members === seats &&
-    voters === votersWanted &&
-    healthyVoters === voters &&
-    view.plan?.kind === "settled" &&
-    view.plan.ideal === goal
-  );
+  return members === seats && voters === votersWanted && view.plan?.kind === "settled" && view.plan.ideal === goal;
 }
 
 /** @throws QuorateError WAIT_TIMEOUT that tells what the cluster waits for. */
