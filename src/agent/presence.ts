@@ -18,6 +18,12 @@ export interface Appearance {
   readonly leaving: string | undefined;
 }
 
+/** What etcd refuses today (no space, an expired lease) it may accept tomorrow; what this agent refuses stays refused. */
+function mayPass(error: unknown): boolean {
+  if (isRetryable(error)) return true;
+  return error instanceof QuorateError && (error.code === "SESSION_LOST" || error.code === "ETCD_REFUSED");
+}
+
 interface PresenceDeps {
   readonly client: EtcdClient;
   readonly keys: Keys;
@@ -89,7 +95,7 @@ export class Presence {
         }
       } catch (error) {
         signal.throwIfAborted();
-        if (!isRetryable(error) && !(error instanceof QuorateError && error.code === "SESSION_LOST")) throw error;
+        if (!mayPass(error)) throw error;
         log.warn({ err: error }, "session lost; opening a new one");
         await clock.sleep(250, signal);
       }

@@ -45,7 +45,8 @@ export function failureOf(error: unknown, { what, endpoint, sent }: Circumstance
   const reason = /etcdserver: (.*)$/s.exec(details)?.[1];
   if (reason === undefined) {
     if (code === deadlineExceeded) return lateFailure({ what, endpoint, sent }, undefined, error);
-    if (code === unavailable || code === cancelled || code === undefined) {
+    // "raft: stopped" is what a server says that was just removed, or is closing.
+    if (code === unavailable || code === cancelled || code === undefined || details.includes("raft: stopped")) {
       return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} does not answer`, {
         retryable: true,
         cause: error,

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { plan, defaultPolicy, type ChooserPolicy, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
 import { firstOf, type Clock } from "../../clock.ts";
-import { isRetryable, messageOf } from "../../errors.ts";
+import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import type { ControlView } from "../control-view.ts";
@@ -33,6 +33,8 @@ const waitingMs = 1_000;
 const settledMs = 2_000;
 const statusMs = 1_000;
 const passOverMs = 60_000;
+/** How long a step that is under way may go on after a stop. */
+const shieldMs = 3_000;
 
 /** What one round of the leader brought about. */
 interface Round {
@@ -80,7 +82,7 @@ async function rounds(leader: Leader, bell: Doorbell, clock: Clock, log: Logger,
       else if ("waiting" in next && next.waiting.on === "learner") waitMs = learnerMs;
     } catch (error) {
       signal.throwIfAborted();
-      if (!isRetryable(error)) throw error;
+      if (!isRetryable(error) || error.code === "LEADERSHIP_LOST") throw error;
       log.warn({ err: error }, "round failed; looking again");
     }
     await clock.sleep(paceMs, signal);
@@ -89,6 +91,27 @@ async function rounds(leader: Leader, bell: Doorbell, clock: Clock, log: Logger,
       (own) => bell.wait(own),
       (own) => clock.sleep(waitMs, own),
     );
+  }
+}
+
+/** Runs a task that goes on for at most `ms` after the signal has fired. */
+async function shielded<T>(signal: AbortSignal, ms: number, clock: Clock, task: (own: AbortSignal) => Promise<T>): Promise<T> {
+  const own = new AbortController();
+  const over = new AbortController();
+  const late = (): void => {
+    clock.sleep(ms, over.signal).then(
+      () => {
+        own.abort(signal.reason);
+      },
+      () => undefined,
+    );
+  };
+  signal.addEventListener("abort", late, { once: true });
+  try {
+    return await task(own.signal);
+  } finally {
+    signal.removeEventListener("abort", late);
+    over.abort();
   }
 }
 
@@ -116,6 +139,10 @@ class Leader {
   async round(signal: AbortSignal): Promise<Round> {
     const { client, keys, log, options } = this.#deps;
     const seen = await look(client, keys, signal);
+    // Whoever has left has nothing more to decide; the step in which it was let go is done.
+    if (seen.leaving.has(options.hostname) && !seen.seats.has(options.hostname)) {
+      throw new QuorateError("LEADERSHIP_LOST", "Cannot go on as the leader: this agent has left", { retryable: true });
+    }
     const answers = await statuses(client, seen.membership.members, statusMs, signal);
     const snapshot = await this.#snapshot(seen, answers, signal);
     const policy = policyOf(seen, options);
@@ -126,13 +153,10 @@ class Leader {
     let outcome: Outcome | undefined;
     if ("step" in next) {
       const raftLeader = raftLeaderOf(seen.membership.members, answers);
-      outcome = await carryOut(
-        { ...this.#deps, leadership: this.#leadership, passOverMs },
-        next.step,
-        next.because,
-        { look: seen, raftLeader },
-        signal,
-      );
+      const { step, because } = next;
+      const deps = { ...this.#deps, leadership: this.#leadership, passOverMs };
+      // A stop must not tear a member call from its record: the step is finished, or given up a little later.
+      outcome = await shielded(signal, shieldMs, this.#deps.clock, (s) => carryOut(deps, step, because, { look: seen, raftLeader }, s));
       log.info({ step: next.step, because: next.because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
     } else if (next.because !== this.#said) {
       log.info({ because: next.because, ...("waiting" in next ? { waiting: next.waiting } : { settled: next.settled }) }, "planned");

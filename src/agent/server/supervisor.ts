@@ -52,6 +52,8 @@ export class ServerSupervisor implements AsyncDisposable {
   #startSignal: AbortController | undefined;
   #membership: Membership | undefined;
   #lookedAt = -1;
+  /** The server ended by itself: whether the seat is still there has to be asked before it is started again. */
+  #doubt = false;
   #crashes: number[] = [];
   #pauseUntilMs = 0;
   #learner: boolean | undefined;
@@ -118,6 +120,7 @@ export class ServerSupervisor implements AsyncDisposable {
   /** Looks again: membership may have changed. */
   ring(): void {
     this.#membership = undefined;
+    this.#lookedAt = -1;
     this.#bell.ring();
   }
 
@@ -143,7 +146,12 @@ export class ServerSupervisor implements AsyncDisposable {
     // Whatever was read before the leader's last word about this host is too old to act on.
     if (this.#membership && this.#membership.revision < version) this.#membership = undefined;
     const seatIsDoubtful = prefix.state.seat !== undefined && nomination?.member !== prefix.state.seat.memberId && view.complete;
-    if (seatIsDoubtful && this.#lookedAt !== version && !this.#membership) await this.#look(version, signal);
+    if (this.#doubt && !this.#membership) {
+      // Where nobody answers, the server's own data is all there is to go on.
+      await this.#look(version, signal).catch(() => undefined);
+      signal.throwIfAborted();
+      this.#doubt = false;
+    } else if (seatIsDoubtful && this.#lookedAt !== version && !this.#membership) await this.#look(version, signal);
     const data = await inspectDataDir(prefix.dataDir);
     const role = serverRole({
       state: prefix.state,
@@ -182,6 +190,7 @@ export class ServerSupervisor implements AsyncDisposable {
       if (role.kind === "run") await this.#look(version, signal).catch(() => undefined);
       return lookAgainMs;
     }
+    if (this.#doubt) return 0; // It ended since this round looked.
     if (nowMs < this.#pauseUntilMs) return this.#pauseUntilMs - nowMs;
     if (this.#crashes.length < crashesForFailed) this.#deps.onNews({ kind: "starting", memberId: role.memberId });
     this.#begin(role, data);
@@ -252,6 +261,7 @@ export class ServerSupervisor implements AsyncDisposable {
     void server.exited.then((exit) => {
       if (this.#server === server) this.#server = undefined;
       this.#membership = undefined;
+      this.#doubt = !exit.asked;
       onExit(exit);
       if (!exit.asked && !exit.removed) {
         this.#crashed(
@@ -308,7 +318,7 @@ export class ServerSupervisor implements AsyncDisposable {
   }
 
   async #look(version: number, signal: AbortSignal): Promise<void> {
-    this.#membership = await this.#deps.client.readMembership({ signal, timeoutMs: 2_000 });
+    this.#membership = await this.#deps.client.readMembership({ signal, timeoutMs: 1_500 });
     this.#lookedAt = version;
   }
 
