@@ -18,7 +18,7 @@ export interface ArchiveOptions {
  * @throws QuorateError DATA_DIR_IN_USE where a server runs on it; DATA_DIR_UNUSABLE where it cannot be moved.
  */
 export async function archiveDataDir(dir: string, options: ArchiveOptions): Promise<string | undefined> {
-  const lock = await lockDataDir(dir);
+  const lock = await lockDataDir(dir, options.clock, new AbortController().signal);
   try {
     const archive = await moveAway(dir, options.clock.wallTime());
     // Nothing is left of a first start either.

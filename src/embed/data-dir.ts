@@ -1,6 +1,7 @@
 import { access, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { lockDataDir } from "./lock.ts";
 
@@ -25,8 +26,8 @@ export interface DataDir {
  *
  * @throws QuorateError DATA_DIR_IN_USE, DATA_DIR_UNUSABLE.
  */
-export async function openDataDir(dir: string, log?: Logger): Promise<DataDir> {
-  const lock = await lockDataDir(dir, log);
+export async function openDataDir(dir: string, clock: Clock, signal: AbortSignal, log?: Logger): Promise<DataDir> {
+  const lock = await lockDataDir(dir, clock, signal, log);
   try {
     const state = await inspectDataDir(dir);
     if (state === "damaged") throw damaged(dir);

@@ -2,6 +2,7 @@ import { mkdir, open, realpath } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Logger } from "pino";
+import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { type ProcessName, processesWith } from "./sockets.ts";
 import { statusOf, systemTool } from "./tools.ts";
@@ -15,33 +16,48 @@ export interface DataDirLock {
 
 let warned = false;
 
+/** How long the etcd of an agent that was just killed may take to die. */
+const dyingMs = 2_000;
+const againMs = 20;
+
 /**
- * Takes the lock of a data dir, or fails at once. It is an flock on `<dataDir>.lock`: the kernel gives it to one only, within a
- * process and between processes and containers, and takes it back however the holders end. The file itself stays, because
- * removing it would let two hold it.
+ * Takes the lock of a data dir, or fails: at once where its holder lives, after 2 s where only an etcd is left of it. It is an
+ * flock on `<dataDir>.lock`: the kernel gives it to one only, within a process and between processes and containers, and takes
+ * it back however the holders end. The file itself stays, because removing it would let two hold it.
  *
- * @throws QuorateError DATA_DIR_IN_USE naming the holder; DATA_DIR_UNUSABLE where the file cannot be made.
+ * @throws QuorateError DATA_DIR_IN_USE naming the holder; DATA_DIR_UNUSABLE where the file cannot be made or locked.
  */
-export async function lockDataDir(dataDir: string, log?: Logger): Promise<DataDirLock> {
+export async function lockDataDir(dataDir: string, clock: Clock, signal: AbortSignal, log?: Logger): Promise<DataDirLock> {
   const file = await openLockFile(dataDir);
   try {
-    const flock = await systemTool("flock");
-    if (flock === undefined) {
-      if (!warned) log?.warn("There is no flock: nothing keeps a second etcd from waiting for ever on the same data dir");
-      warned = true;
-    } else {
-      // The lock belongs to the open file, not to the process that asks for it: it stays ours when flock has ended.
-      const status = await statusOf(flock, ["-n", "3"], file.fd);
-      if (status === 1) throw inUse(dataDir, await holderOf(file, dataDir));
-      if (status !== 0) throw unusable(dataDir, `its lock file cannot be locked (flock ends with ${status})`);
+    const from = clock.nowMs();
+    while (!(await tryLock(file, dataDir, log))) {
+      const { writer, others } = await holdersOf(file, dataDir);
+      if (writer !== undefined) throw inUse(dataDir, writer);
+      if (clock.nowMs() - from >= dyingMs) throw inUse(dataDir, others[0]);
+      await clock.sleep(againMs, signal);
     }
     await file.truncate();
-    await file.write(`${process.pid}\n`, 0);
+    await file.write(`${process.pid}\n`);
     return { fd: file.fd, release: () => file.close() };
   } catch (error) {
     await file.close();
     throw error;
   }
+}
+
+async function tryLock(file: FileHandle, dataDir: string, log?: Logger): Promise<boolean> {
+  const flock = await systemTool("flock");
+  if (flock === undefined) {
+    if (!warned) log?.warn("There is no flock: nothing keeps a second etcd from waiting for ever on the same data dir");
+    warned = true;
+    return true;
+  }
+  // The lock belongs to the open file, not to the process that asks for it: it stays ours when flock has ended.
+  const status = await statusOf(flock, ["-n", "3"], file.fd);
+  if (status === 0) return true;
+  if (status === 1) return false;
+  throw unusable(dataDir, `its lock file cannot be locked (flock ends with ${status})`);
 }
 
 async function openLockFile(dataDir: string): Promise<FileHandle> {
@@ -65,12 +81,12 @@ function inUse(dataDir: string, holder: ProcessName | undefined): QuorateError {
   });
 }
 
-/** Who has the file open, we ourselves last: the one that wrote its pid there took the lock, unless only its etcd is left of it. */
-async function holderOf(file: FileHandle, dataDir: string): Promise<ProcessName | undefined> {
+/** `writer` took the lock and lives; `others` may be an etcd that it left, or wait for the lock as we do. */
+async function holdersOf(file: FileHandle, dataDir: string): Promise<{ writer: ProcessName | undefined; others: ProcessName[] }> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(20), 0, 20, 0);
-  const writer = Number(buffer.toString("utf8", 0, bytesRead));
+  const pid = Number(buffer.toString("utf8", 0, bytesRead));
   const having = await processesWith(await realpath(lockFile(dataDir)));
-  return having.find(({ pid }) => pid === writer) ?? having.find(({ pid }) => pid !== process.pid);
+  return { writer: having.find((one) => one.pid === pid), others: having.filter((one) => one.pid !== process.pid) };
 }
 
 function lockFile(dataDir: string): string {

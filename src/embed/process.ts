@@ -23,7 +23,6 @@ export interface ProcessOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Stays open in the child, as descriptor 3. */
   readonly fd: number;
-  readonly stopTimeoutMs: number;
   readonly log: Logger | undefined;
 }
 
@@ -41,14 +40,12 @@ export class EtcdProcess {
   spawnError: Error | undefined;
   readonly #child: ChildProcess;
   readonly #clock: Clock;
-  readonly #stopTimeoutMs: number;
   readonly #lines = new ReplaySubject<EtcdLogLine>(linesReplayed);
-  #stopping: Promise<ServerExit> | undefined;
+  #asked = false;
 
   private constructor(command: readonly string[], options: ProcessOptions, clock: Clock) {
     const [file = "", ...args] = command;
     this.#clock = clock;
-    this.#stopTimeoutMs = options.stopTimeoutMs;
     // Detached: a ^C at the terminal goes to the agent alone, which may want its server for the way out.
     this.#child = spawn(file, args, {
       detached: true,
@@ -71,7 +68,7 @@ export class EtcdProcess {
         splitter.end();
         this.#lines.complete();
         const { lastLines, removed } = this.reading;
-        resolve({ code, signal, lastLines: [...lastLines], asked: this.#stopping !== undefined, removed });
+        resolve({ code, signal, lastLines: [...lastLines], asked: this.#asked, removed });
       };
       this.#child.once("close", settle);
       this.#child.once("error", (error) => {
@@ -97,15 +94,14 @@ export class EtcdProcess {
     return this.#lines.asObservable();
   }
 
-  /** SIGTERM, then SIGKILL after `stopTimeoutMs`. Settles when the process is gone. */
-  stop(): Promise<ServerExit> {
-    return (this.#stopping ??= this.#stop());
-  }
-
-  async #stop(): Promise<ServerExit> {
+  /** SIGTERM, then SIGKILL after `timeoutMs`. A further call with less time hurries it. Settles when the process is gone. */
+  async stop(timeoutMs: number): Promise<ServerExit> {
+    if (!this.#asked) {
+      this.#asked = true;
+      this.#child.kill("SIGTERM");
+    }
     const gone = new AbortController();
-    this.#child.kill("SIGTERM");
-    const killLater = this.#clock.sleep(this.#stopTimeoutMs, gone.signal).then(
+    const killLater = this.#clock.sleep(timeoutMs, gone.signal).then(
       () => this.#child.kill("SIGKILL"),
       () => undefined,
     );

@@ -26,13 +26,15 @@ export class EtcdServer implements AsyncDisposable {
   /** Its log. A late subscriber gets the last 50 lines first. Completes when the process is gone. */
   readonly lines$: Observable<EtcdLogLine>;
   readonly #process: EtcdProcess;
+  readonly #stopTimeoutMs: number;
 
-  private constructor(etcd: EtcdProcess, identity: Identity, dataDir: DataDir) {
+  private constructor(etcd: EtcdProcess, identity: Identity, dataDir: DataDir, stopTimeoutMs: number) {
     this.pid = identity.pid;
     this.memberId = identity.memberId;
     this.clusterId = identity.clusterId;
     this.lines$ = etcd.lines$;
     this.#process = etcd;
+    this.#stopTimeoutMs = stopTimeoutMs;
     this.exited = etcd.exited.then(async (exit) => {
       await dataDir.close();
       return exit;
@@ -49,7 +51,8 @@ export class EtcdServer implements AsyncDisposable {
    */
   static async start(options: EtcdServerOptions, deps: { readonly clock: Clock }, signal: AbortSignal): Promise<EtcdServer> {
     signal.throwIfAborted();
-    const dataDir = await openDataDir(options.dataDir, options.log);
+    const dataDir = await openDataDir(options.dataDir, deps.clock, signal, options.log);
+    const stopTimeoutMs = options.stopTimeoutMs ?? serverDefaults.stopTimeoutMs;
     let latest: EtcdProcess | undefined;
     const startTimeoutMs = Math.min(options.startTimeoutMs ?? serverDefaults.startTimeoutMs, longestTimer);
     try {
@@ -65,17 +68,22 @@ export class EtcdServer implements AsyncDisposable {
         () => tooSlow(options.name, startTimeoutMs, latest),
       );
       await dataDir.booted();
-      return new EtcdServer(etcd, identityOf(options, etcd), dataDir);
+      return new EtcdServer(etcd, identityOf(options, etcd), dataDir, stopTimeoutMs);
     } catch (error) {
-      await latest?.stop();
+      await latest?.stop(stopTimeoutMs);
       await dataDir.close();
       throw error;
     }
   }
 
-  /** SIGTERM, then SIGKILL after `stopTimeoutMs`. Settles when the process is gone and its data dir free, also if it ended before. */
-  async stop(): Promise<ServerExit> {
-    await this.#process.stop();
+  /**
+   * SIGTERM, then SIGKILL after `timeoutMs` (default: the option `stopTimeoutMs`). Settles when the process is gone and its data
+   * dir free, also if it ended before. A further call with less time hurries the first. etcd loses nothing by SIGKILL: worth
+   * knowing where a whole cluster stops, as a raft leader that is asked to stop waits 5 s and two election timeouts for a
+   * successor that stops as well.
+   */
+  async stop(timeoutMs: number = this.#stopTimeoutMs): Promise<ServerExit> {
+    await this.#process.stop(timeoutMs);
     return this.exited;
   }
 
@@ -127,7 +135,6 @@ async function startOnce(
       args: serverFlags(options, members),
       env: options.env ?? {},
       fd: dataDir.fd,
-      stopTimeoutMs: options.stopTimeoutMs ?? serverDefaults.stopTimeoutMs,
       log: options.log,
     },
     clock,
