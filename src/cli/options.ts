@@ -11,6 +11,11 @@ export function environment(): Env {
   return { ...process.env };
 }
 
+/** npm started us: it may be gone before we are, without a word. */
+export function isBelowNpm(env: Env): boolean {
+  return env["npm_lifecycle_event"] !== undefined;
+}
+
 /** One flag: its name without dashes, its variable, and how its text becomes a value. */
 export interface Flag<T> {
   readonly name: string;
@@ -142,7 +147,13 @@ export type LogLevel = (typeof levels)[number];
 
 /** What else `quorate run` takes: how to log, and what people who come from mgmt type. */
 export const logFlags = {
-  level: { name: "log-level", takes: "LEVEL", many: false, help: `${levels.join(", ")} (default: info)`, read: oneOf(...levels) },
+  level: {
+    name: "log-level",
+    takes: "LEVEL",
+    many: false,
+    help: `${levels.join(", ")} (default: info, on a terminal without what etcd says there)`,
+    read: oneOf(...levels),
+  },
   format: {
     name: "log-format",
     takes: "FORMAT",
@@ -205,7 +216,8 @@ export function valueOf<T>(flag: Flag<T>, given: Given, env: Env): T | undefined
 /** What `quorate run` was asked to do. */
 export interface RunSettings {
   readonly agent: Omit<AgentOptions, "logger" | "debug">;
-  readonly logLevel: LogLevel;
+  /** Undefined: not said. */
+  readonly logLevel: LogLevel | undefined;
   readonly logFormat: "pretty" | "json" | undefined;
 }
 
@@ -214,11 +226,11 @@ export function runSettings(given: Given, env: Env): RunSettings {
   const agent: Record<string, unknown> = {};
   for (const [option, flag] of Object.entries(agentFlags) as [string, Flag<unknown>][]) {
     const value = valueOf(flag, given, env);
-    if (value !== undefined) agent[option] = option === "server" ? !(value as boolean) : value;
+    if (value !== undefined) agent[option] = option === "server" ? value !== true : value;
   }
   return {
     agent: agent as RunSettings["agent"],
-    logLevel: valueOf(logFlags.level, given, env) ?? "info",
+    logLevel: valueOf(logFlags.level, given, env),
     logFormat: valueOf(logFlags.format, given, env),
   };
 }

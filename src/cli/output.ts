@@ -2,7 +2,6 @@ import type { Format } from "./options.ts";
 
 /** Text of strangers, fit for a terminal: control characters (and so escape sequences) become a visible mark. */
 export function plain(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is replaced here
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\u00b7");
 }
 

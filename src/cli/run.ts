@@ -1,7 +1,8 @@
 import { systemClock } from "../clock.ts";
 import type { Io } from "./io.ts";
 import { createLogger } from "./log.ts";
-import type { RunSettings } from "./options.ts";
+import { isBelowNpm, type RunSettings } from "./options.ts";
+import { parentGone } from "./process-tree.ts";
 import { noSignal, onSignal, type EndSignal } from "./signals.ts";
 
 const endSignals: readonly EndSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
@@ -38,12 +39,22 @@ export async function run(settings: RunSettings, io: Io): Promise<number> {
     }
   };
   for (const signal of endSignals) process.on(signal, listen);
+  const over = new AbortController();
+  if (isBelowNpm(io.env)) {
+    parentGone(true, systemClock, over.signal).then(
+      () => {
+        listen("SIGTERM");
+      },
+      () => undefined,
+    );
+  }
   try {
     const exit = await agent.exited;
     if (exit.error !== undefined) throw exit.error as Error;
     if (exit.notice !== undefined) io.err(`note: ${exit.notice}\n`);
     return exit.exitCode;
   } finally {
+    over.abort();
     for (const signal of endSignals) process.off(signal, listen);
   }
 }

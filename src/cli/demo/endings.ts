@@ -1,6 +1,4 @@
 import type { Clock } from "../../clock.ts";
-import type { Env } from "../options.ts";
-import { parentOf } from "./process-tree.ts";
 
 /** Why a demo ends. */
 export class Ended extends Error {
@@ -13,40 +11,43 @@ export class Ended extends Error {
   }
 }
 
-/**
- * Ends when the process that started this one is gone: npm passes no SIGTERM on and says no good-bye. Below npm there may be a
- * shell in between that outlives it, so there the parent's parent counts too.
- */
-export async function watchParents(env: Env, clock: Clock, signal: AbortSignal): Promise<never> {
-  const parent = process.ppid;
-  const grandparent = env["npm_lifecycle_event"] === undefined ? undefined : parentOf(parent);
-  for (;;) {
-    await clock.sleep(500, signal);
-    if (process.ppid !== parent || (grandparent !== undefined && parentOf(parent) !== grandparent)) {
-      throw new Ended("whoever started this demo is gone", 1);
-    }
-  }
+/** What may end a demo from outside. */
+export interface Endings {
+  /** Aborted with {@link Ended} by the first of them. */
+  readonly signal: AbortSignal;
+  readonly end: (why: Ended) => void;
+  /** Gives the signals back. */
+  readonly release: () => void;
 }
 
-/** Aborts with {@link Ended} at the first signal or broken pipe. `onAgain` is called at each later one. */
-export function endOnSignals(onAgain: () => void): { readonly signal: AbortSignal; end(why: Ended): void; release(): void } {
+/** A signal that comes this long after the first one means it; npm sends a copy of the terminal's at once. */
+const impatientMs = 1_000;
+
+/** Signals, and output that nobody reads any more. Where ending takes long, a later signal ends the process on the spot. */
+export function endOnSignals(clock: Clock): Endings {
   const ended = new AbortController();
+  let endedAtMs = 0;
   const end = (why: Ended): void => {
-    if (ended.signal.aborted) onAgain();
-    else ended.abort(why);
+    if (ended.signal.aborted) return;
+    endedAtMs = clock.nowMs();
+    ended.abort(why);
+  };
+  const onSignal = (name: string, exitCode: number): void => {
+    if (ended.signal.aborted && clock.nowMs() - endedAtMs > impatientMs) process.exit(130);
+    end(new Ended(name, exitCode));
   };
   const listeners = new Map<NodeJS.Signals, () => void>([
-    // The demo is meant to end by ^C: that is no failure.
-    ["SIGINT", () => end(new Ended("^C", 0))],
-    ["SIGTERM", () => end(new Ended("SIGTERM", 143))],
-    ["SIGHUP", () => end(new Ended("SIGHUP", 129))],
+    // A demo is meant to end by ^C: that is no failure.
+    ["SIGINT", () => onSignal("^C", 0)],
+    ["SIGTERM", () => onSignal("SIGTERM", 143)],
+    ["SIGHUP", () => onSignal("SIGHUP", 129)],
   ]);
   for (const [name, listener] of listeners) process.on(name, listener);
-  const onPipe = (): void => {
-    if (!ended.signal.aborted) end(new Ended("nobody reads the output any more", 1));
+  const onBrokenPipe = (): void => {
+    end(new Ended("nobody reads the output any more", 1));
   };
-  process.stdout.on("error", onPipe);
-  process.stderr.on("error", onPipe);
+  process.stdout.on("error", onBrokenPipe);
+  process.stderr.on("error", onBrokenPipe);
   return {
     signal: ended.signal,
     end,

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { aborted, firstOf, type Clock } from "../../clock.ts";
 import type { Env } from "../options.ts";
 import { freePorts } from "./ports.ts";
-import { descendantsOf, runsWith } from "./process-tree.ts";
+import { descendantsOf, runsWith } from "../process-tree.ts";
 
 /** One agent of the demo: a process of its own, with a folder and two ports that stay its own. */
 export interface DemoAgent {

@@ -1,4 +1,4 @@
-import { firstOf, systemClock } from "../../clock.ts";
+import { aborted, firstOf, systemClock } from "../../clock.ts";
 import { findEtcd } from "../../embed/store.mjs";
 import { setprivWithDeathSignal } from "../../embed/tools.ts";
 import { messageOf, QuorateError } from "../../errors.ts";
@@ -6,9 +6,11 @@ import { EtcdClient } from "../../etcd/index.ts";
 import { keysUnder } from "../../keys.ts";
 import type { Io } from "../io.ts";
 import { painter } from "../output.ts";
+import { isBelowNpm } from "../options.ts";
+import { parentGone } from "../process-tree.ts";
 import { chooserLine } from "../roles.ts";
 import { keyOf, nextToStart, victimOf } from "./choices.ts";
-import { Ended, endOnSignals, watchParents } from "./endings.ts";
+import { Ended, endOnSignals } from "./endings.ts";
 import { Fleet, launcher } from "./fleet.ts";
 import { frame, headline, hues, type Scene } from "./frame.ts";
 import { logLine } from "./log-lines.ts";
@@ -25,7 +27,7 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
   const clock = systemClock;
   const startMs = clock.nowMs();
   const paint = painter(io.color);
-  const endings = endOnSignals(() => undefined);
+  const endings = endOnSignals(clock);
   const etcd = await findEtcd({
     etcdBin: settings.etcdBin,
     env: { ...io.env },
@@ -173,8 +175,11 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
     const chapters = await firstOf(
       endings.signal,
       (own) => lookout.run(lookEveryMs, own),
-      (own) => watchParents(io.env, clock, own),
-      (own) => (settings.once ? playStory(stage, own) : forever(own)),
+      async (own) => {
+        await parentGone(isBelowNpm(io.env), clock, own);
+        throw new Ended("whoever started this demo is gone", 1);
+      },
+      (own) => (settings.once ? playStory(stage, own) : aborted(own)),
     );
     screen.draw([]);
     say("", ...summary(chapters));
@@ -191,10 +196,6 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
     endings.release();
     say(`ended: no process and no file is left`);
   }
-}
-
-async function forever(signal: AbortSignal): Promise<never> {
-  for (;;) await systemClock.sleep(3_600_000, signal);
 }
 
 function opening(fleet: Fleet, version: string): string[] {

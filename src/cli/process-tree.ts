@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import type { Clock } from "../clock.ts";
 
 /** What Linux tells about processes. Elsewhere nothing is known, and the answers are empty. */
 
@@ -44,4 +45,15 @@ export function runsWith(pid: number, text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * Settles when the process that started this one is gone: npm passes no SIGTERM on and says no good-bye. Below npm there may be a
+ * shell in between that outlives it, so there the parent's parent counts too.
+ */
+export async function parentGone(belowNpm: boolean, clock: Clock, signal: AbortSignal): Promise<void> {
+  const parent = process.ppid;
+  const grandparent = belowNpm ? parentOf(parent) : undefined;
+  do await clock.sleep(500, signal);
+  while (process.ppid === parent && (grandparent === undefined || parentOf(parent) === grandparent));
 }
