@@ -139,4 +139,3 @@ function firstStatus(options: ResolvedOptions): AgentStatus {
     problem: undefined,
   };
 }
-

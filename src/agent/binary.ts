@@ -39,7 +39,12 @@ export async function chooseBinary(options: ResolvedOptions, log: Logger, signal
 }
 
 /** Why this etcd cannot serve in that cluster; undefined when it can. An older minor version than the cluster's dies on joining. */
-export async function fitsCluster(binary: Binary, client: EtcdClient, { endpoint }: Membership, signal: AbortSignal): Promise<string | undefined> {
+export async function fitsCluster(
+  binary: Binary,
+  client: EtcdClient,
+  { endpoint }: Membership,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const status = await client.status(endpoint, { signal, timeoutMs: 2_000 }).catch(() => undefined);
   signal.throwIfAborted();
   const match = /^(\d+)\.(\d+)\./.exec(status?.version ?? "");

@@ -88,7 +88,10 @@ export class ControlView {
     return urls;
   }
 
-  #records<K extends "agentRecord" | "seat">(kind: K, family: Keys["agents"]): ReadonlyMap<string, K extends "seat" ? SeatRecord : AgentRecord> {
+  #records<K extends "agentRecord" | "seat">(
+    kind: K,
+    family: Keys["agents"],
+  ): ReadonlyMap<string, K extends "seat" ? SeatRecord : AgentRecord> {
     const found = new Map<string, K extends "seat" ? SeatRecord : AgentRecord>();
     for (const [host, entry] of this.under(family)) {
       const record = readRecord(kind, entry.value);

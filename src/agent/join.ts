@@ -27,7 +27,11 @@ export interface BeginInput {
   readonly server: boolean;
   readonly newCluster: boolean;
   readonly data: "absent" | "empty" | "has-data" | "damaged";
-  readonly state: { readonly clusterId?: string | undefined; readonly seat?: { readonly memberId: string } | undefined; readonly endpoints: readonly string[] };
+  readonly state: {
+    readonly clusterId?: string | undefined;
+    readonly seat?: { readonly memberId: string } | undefined;
+    readonly endpoints: readonly string[];
+  };
 }
 
 /**
@@ -41,9 +45,13 @@ export function beginning({ seeds, server, newCluster, data, state }: BeginInput
   const through = [...new Set([...seeds, ...state.endpoints])];
   if (state.clusterId === undefined && seeds.length === 0) return { kind: "found" };
   if (through.length === 0) {
-    throw new QuorateError("REFUSED", `Cannot join cluster ${state.clusterId ?? ""}: this host belonged to it and knows no endpoint of it any more`, {
-      hint: "add --seeds=http://HOST:2379 with a client URL of the cluster, or found another one with --new-cluster",
-    });
+    throw new QuorateError(
+      "REFUSED",
+      `Cannot join cluster ${state.clusterId ?? ""}: this host belonged to it and knows no endpoint of it any more`,
+      {
+        hint: "add --seeds=http://HOST:2379 with a client URL of the cluster, or found another one with --new-cluster",
+      },
+    );
   }
   return { kind: "join", through };
 }
@@ -53,7 +61,11 @@ const markerPatienceMs = 3_000;
 const sayAfterMs = 10_000;
 
 /** Connects through the seeds for as long as it takes, and makes sure that the cluster is one to join. */
-export async function join(deps: JoinDeps, known: { readonly clusterId: string | undefined }, signal: AbortSignal): Promise<Membership> {
+export async function join(
+  deps: JoinDeps,
+  known: { readonly clusterId: string | undefined },
+  signal: AbortSignal,
+): Promise<Membership> {
   const { client, options, clock, log } = deps;
   const startedMs = clock.nowMs();
   let sayAtMs = startedMs + sayAfterMs;
@@ -80,12 +92,17 @@ export async function join(deps: JoinDeps, known: { readonly clusterId: string |
     onFailedAttempt: async ({ error }) => {
       if (!isRetryable(error)) return;
       if (clock.nowMs() >= sayAtMs && strangerSinceMs === undefined) {
-        const itself = options.seeds.find((seed) => options.advertiseClientUrls.includes(seed) || options.clientUrls.includes(seed));
+        const itself = options.seeds.find(
+          (seed) => options.advertiseClientUrls.includes(seed) || options.clientUrls.includes(seed),
+        );
         log.warn(
           {
             seeds: options.seeds,
             reason: messageOf(error),
-            hint: itself === undefined ? "is an agent running there, and reachable from here?" : `${itself} is this agent itself: start exactly one agent without --seeds`,
+            hint:
+              itself === undefined
+                ? "is an agent running there, and reachable from here?"
+                : `${itself} is this agent itself: start exactly one agent without --seeds`,
           },
           "no seed answers; trying for ever",
         );
@@ -107,9 +124,13 @@ class NoMarker extends Error {
 async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | undefined, signal: AbortSignal): Promise<void> {
   const { client, options, log } = deps;
   if (clusterId !== undefined && seen.clusterId !== clusterId) {
-    throw new QuorateError("WRONG_CLUSTER", `Cannot join through ${seen.endpoint}: it serves cluster ${seen.clusterId}, and this host belongs to ${clusterId}`, {
-      hint: "check --seeds; to change clusters use another --prefix",
-    });
+    throw new QuorateError(
+      "WRONG_CLUSTER",
+      `Cannot join through ${seen.endpoint}: it serves cluster ${seen.clusterId}, and this host belongs to ${clusterId}`,
+      {
+        hint: "check --seeds; to change clusters use another --prefix",
+      },
+    );
   }
   if (!options.server) return; // Any etcd will do.
   const entry = seen.ranges[0]?.[0];
@@ -119,13 +140,20 @@ async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | 
     const value = writeRecord("marker", { schema: 1, clusterId: seen.clusterId, foundedBy: options.hostname });
     await client.txn(
       {
-        compare: [entry ? { key: options.keys.cluster, modRevision: entry.modRevision } : { key: options.keys.cluster, createRevision: 0 }],
+        compare: [
+          entry
+            ? { key: options.keys.cluster, modRevision: entry.modRevision }
+            : { key: options.keys.cluster, createRevision: 0 },
+        ],
         then: [{ put: options.keys.cluster, value }],
       },
       { signal, repeatable: true },
     );
     await writeFirstKeys(deps, undefined, signal);
-    log.info({ cluster: seen.clusterId, members: seen.members.map((row) => row.name) }, "adopted a cluster; its members stay as they are");
+    log.info(
+      { cluster: seen.clusterId, members: seen.members.map((row) => row.name) },
+      "adopted a cluster; its members stay as they are",
+    );
     return;
   }
   throw new NoMarker(
@@ -140,7 +168,11 @@ async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | 
 }
 
 /** What a founder writes beside the marker: size and policy, each only where it is absent. */
-export async function writeFirstKeys({ client, options }: JoinDeps, marker: Marker | undefined, signal: AbortSignal): Promise<void> {
+export async function writeFirstKeys(
+  { client, options }: JoinDeps,
+  marker: Marker | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   const { keys } = options;
   const policy: PolicyRecord = {
     schema: 1,
@@ -158,7 +190,10 @@ export async function writeFirstKeys({ client, options }: JoinDeps, marker: Mark
   ];
   await Promise.all(
     absent.map(([key, value]) =>
-      client.txn({ compare: [{ key, createRevision: 0 }], then: [{ put: key, value }] }, { signal, repeatable: true, timeoutMs: 5_000 }),
+      client.txn(
+        { compare: [{ key, createRevision: 0 }], then: [{ put: key, value }] },
+        { signal, repeatable: true, timeoutMs: 5_000 },
+      ),
     ),
   );
 }

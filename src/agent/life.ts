@@ -104,7 +104,12 @@ export class AgentLife {
     const data = await inspectDataDir(prefix.dataDir);
     const begin = beginning({ ...options, data, state: prefix.state });
     log.info(
-      { prefix: prefix.folder, begins: begin.kind, ...(begin.kind === "join" ? { through: begin.through } : {}), ...(binary ? { etcd: binary.version } : {}) },
+      {
+        prefix: prefix.folder,
+        begins: begin.kind,
+        ...(begin.kind === "join" ? { through: begin.through } : {}),
+        ...(binary ? { etcd: binary.version } : {}),
+      },
       begin.kind === "found" ? "founding a cluster" : begin.kind === "join" ? "joining a cluster" : "continuing with own data",
     );
     this.#tell();
@@ -168,7 +173,13 @@ export class AgentLife {
       this.#keep("view", this.#view.follow(client, { clock, log }, living), ending, parts);
       const present = new AbortController();
       const presentSignal = AbortSignal.any([living, present.signal]);
-      const presenceDone = this.#keep("presence", presence.run((session, s) => this.#onSession(session, s), presentSignal), ending, parts, present.signal);
+      const presenceDone = this.#keep(
+        "presence",
+        presence.run((session, s) => this.#onSession(session, s), presentSignal),
+        ending,
+        parts,
+        present.signal,
+      );
       if (!serving) this.#keep("server", supervisor?.run(living), ending, parts);
       this.#keep("volunteer", volunteer?.run(living), ending, parts);
       this.#keep("endpoints", this.#followEndpoints(prefix, client, living), ending, parts);
@@ -196,7 +207,13 @@ export class AgentLife {
   }
 
   /** Runs a part that should never end; when it fails, the agent ends with its error. */
-  #keep(name: string, part: Promise<unknown> | undefined, ending: AbortController, parts: Promise<unknown>[], quiet?: AbortSignal): Promise<void> {
+  #keep(
+    name: string,
+    part: Promise<unknown> | undefined,
+    ending: AbortController,
+    parts: Promise<unknown>[],
+    quiet?: AbortSignal,
+  ): Promise<void> {
     const kept = (part ?? Promise.resolve()).then(
       () => undefined,
       (error: unknown) => {
@@ -232,7 +249,11 @@ export class AgentLife {
     const { clock, log } = this.#deps;
     if (!supervisor || !this.#client) throw new QuorateError("FAILED", "Cannot found a cluster without a server");
     const { clusterId } = await supervisor.found(signal);
-    await writeFirstKeys({ client: this.#client, options: this.#options, clock, log }, { schema: 1, clusterId, foundedBy: this.#options.hostname }, signal);
+    await writeFirstKeys(
+      { client: this.#client, options: this.#options, clock, log },
+      { schema: 1, clusterId, foundedBy: this.#options.hostname },
+      signal,
+    );
     const { memberId } = prefix.state.seat ?? { memberId: "" };
     const { keys, hostname, advertiseServerUrls } = this.#options;
     await this.#client.txn(
@@ -241,7 +262,13 @@ export class AgentLife {
           { put: keys.nominated.key(hostname), value: advertiseServerUrls.join(",") },
           {
             put: keys.seats.key(hostname),
-            value: writeRecord("seat", { schema: 1, instance: prefix.state.instance, member: memberId, role: "voter", standby: false }),
+            value: writeRecord("seat", {
+              schema: 1,
+              instance: prefix.state.instance,
+              member: memberId,
+              role: "voter",
+              standby: false,
+            }),
           },
         ],
       },
@@ -293,7 +320,11 @@ export class AgentLife {
       try {
         this.#leading = true;
         this.#tell();
-        await lead({ client, keys, clock, log: log.child({ part: "leader" }), view: this.#view, options: this.#options }, leadership, signal);
+        await lead(
+          { client, keys, clock, log: log.child({ part: "leader" }), view: this.#view, options: this.#options },
+          leadership,
+          signal,
+        );
       } catch (error) {
         signal.throwIfAborted();
         const over = leadership.signal.aborted || isRetryable(error);
@@ -313,7 +344,8 @@ export class AgentLife {
     const done = new AbortController();
     this.#view.subscribe(bell, AbortSignal.any([signal, done.signal]));
     try {
-      while (!this.#view.complete || this.#view.revision < revision || this.#view.get(key)?.createRevision === revision) await bell.wait(signal);
+      while (!this.#view.complete || this.#view.revision < revision || this.#view.get(key)?.createRevision === revision)
+        await bell.wait(signal);
     } finally {
       done.abort();
     }
@@ -382,9 +414,13 @@ export class AgentLife {
         if (!msg.includes("request cluster ID mismatch")) return;
         subscription.unsubscribe();
         reject(
-          new QuorateError("WRONG_CLUSTER", "Cannot found a cluster: members of another cluster know this host by its server URL", {
-            hint: "join that cluster with --seeds, or give this host another server URL",
-          }),
+          new QuorateError(
+            "WRONG_CLUSTER",
+            "Cannot found a cluster: members of another cluster know this host by its server URL",
+            {
+              hint: "join that cluster with --seeds, or give this host another server URL",
+            },
+          ),
         );
       });
       signal.addEventListener("abort", () => {
@@ -457,11 +493,15 @@ export class AgentLife {
         async (own) => {
           for (;;) {
             const seat = this.#prefix?.state.seat;
-            if (!seat && this.#view.get(this.#options.keys.seats.key(this.#options.hostname)) === undefined && this.#news.kind === "none") {
+            if (
+              !seat &&
+              this.#view.get(this.#options.keys.seats.key(this.#options.hostname)) === undefined &&
+              this.#news.kind === "none"
+            ) {
               return { exitCode: 0, error: undefined, how: "left", notice: undefined };
             }
             if (seat && this.#view.complete && !this.#somebodyStays()) {
-              return stays(`nobody else is left: this host keeps the data; start ${this.#options.hostname} first`);
+              return stays(this.#lastWords());
             }
             await bell.wait(own);
           }
@@ -473,10 +513,21 @@ export class AgentLife {
       if (!(error instanceof QuorateError && error.code === "WAIT_TIMEOUT")) throw error;
       const because = this.#view.plan()?.because;
       log.warn({ because }, "not let go in time; stopping in place");
-      return stays(`it was not let go within ${leaveMs / 1_000} s${because === undefined ? "" : ` (${because})`}: it stays a member`);
+      return stays(
+        `it was not let go within ${leaveMs / 1_000} s${because === undefined ? "" : ` (${because})`}: it stays a member`,
+      );
     } finally {
       done.abort();
     }
+  }
+
+  /** Who has to be started for the cluster to serve again: every voter that is left, as each may hold the newest data. */
+  #lastWords(): string {
+    const voters = [...this.#view.seats()]
+      .filter(([, seat]) => seat.role === "voter" && seat.member !== undefined)
+      .map(([host]) => host);
+    if (voters.length <= 1) return `nobody else is left: this host keeps the data; start ${this.#options.hostname} first`;
+    return `nobody else is left: ${voters.join(" and ")} keep the data together; start them first`;
   }
 
   /** Another agent that could hold a seat, and is not leaving as well. */
@@ -499,7 +550,10 @@ export class AgentLife {
       new AbortController().signal,
       async (s) => {
         const lease = await grantLease(client, { ttlMs: restartGraceMs, clock }, s);
-        await client.put(keys.restarting.key(hostname), writeRecord("reason", { reason: "stopped in place" }), { lease, signal: s });
+        await client.put(keys.restarting.key(hostname), writeRecord("reason", { reason: "stopped in place" }), {
+          lease,
+          signal: s,
+        });
       },
       () => new QuorateError("DEADLINE", "Cannot announce the restart in time"),
     );
@@ -550,4 +604,3 @@ async function startAnew(prefix: Prefix, clock: Clock, log: Logger): Promise<voi
   const { identity, instance } = freshState(prefix.state.hostname);
   await prefix.save({ identity, instance, clusterId: undefined, seat: undefined, endpoints: [] });
 }
-

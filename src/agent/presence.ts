@@ -108,10 +108,14 @@ export class Presence {
     const key = keys.agents.key(hostname);
     const value = (): string => writeRecord("agentRecord", this.#wanted.record);
     const giveUpAtMs = clock.nowMs() + Math.max(session.ttlMs, 10_000) + 2_000;
-    for (let said = false; ; ) {
+    for (let said = false; ;) {
       session.check();
       const first = await client.txn(
-        { compare: [{ key, createRevision: 0 }], then: [{ put: key, value: value(), lease: session.lease }], else: [{ range: key }] },
+        {
+          compare: [{ key, createRevision: 0 }],
+          then: [{ put: key, value: value(), lease: session.lease }],
+          else: [{ range: key }],
+        },
         { signal, repeatable: true },
       );
       if (first.succeeded) break;
@@ -127,9 +131,13 @@ export class Presence {
         continue;
       }
       if (clock.nowMs() >= giveUpAtMs) {
-        throw new QuorateError("DUPLICATE_HOSTNAME", `Cannot join as ${hostname}: another agent of that name is alive (identity ${record.identity})`, {
-          hint: "give this host a name of its own with --hostname, or stop the other agent",
-        });
+        throw new QuorateError(
+          "DUPLICATE_HOSTNAME",
+          `Cannot join as ${hostname}: another agent of that name is alive (identity ${record.identity})`,
+          {
+            hint: "give this host a name of its own with --hostname, or stop the other agent",
+          },
+        );
       }
       if (!said) log.warn({ other: record.identity }, "another agent of this name was here; waiting for its lease to expire");
       said = true;

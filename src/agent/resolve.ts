@@ -125,7 +125,11 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
   const server = given.server ?? true;
   const seeds = urls("seeds", given.seeds, []);
   if (!server && seeds.length === 0) {
-    refuse("server", "an agent without a server needs seeds to connect to", "add --seeds=http://HOST:2379 with a client URL of the cluster");
+    refuse(
+      "server",
+      "an agent without a server needs seeds to connect to",
+      "add --seeds=http://HOST:2379 with a client URL of the cluster",
+    );
   }
   const clientUrls = urls("clientUrls", given.clientUrls, ["http://127.0.0.1:2379"]);
   const serverUrls = urls("serverUrls", given.serverUrls, ["http://127.0.0.1:2380"]);
@@ -134,11 +138,18 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
   const both = clientUrls.find((url) => serverUrls.includes(url));
   if (both !== undefined) refuse("serverUrls", `${both} is a client URL too; clients and servers need a port each`);
   if (given.prefix !== undefined && !isAbsolute(given.prefix)) {
-    refuse("prefix", `${quote(given.prefix)} is a relative path`, "give an absolute path, so that it does not depend on where the agent is started");
+    refuse(
+      "prefix",
+      `${quote(given.prefix)} is a relative path`,
+      "give an absolute path, so that it does not depend on where the agent is started",
+    );
   }
-  if (given.prefix !== undefined && given.tmpPrefix === true) refuse("tmpPrefix", "a prefix is given as well; choose one of the two");
-  if (given.adopt === true && seeds.length === 0) refuse("adopt", "there is no cluster to adopt without seeds", "add --seeds=http://HOST:2379");
-  if (given.newCluster === true && seeds.length > 0) refuse("newCluster", "an agent with seeds joins a cluster, it does not found one", "drop --seeds or --new-cluster");
+  if (given.prefix !== undefined && given.tmpPrefix === true)
+    refuse("tmpPrefix", "a prefix is given as well; choose one of the two");
+  if (given.adopt === true && seeds.length === 0)
+    refuse("adopt", "there is no cluster to adopt without seeds", "add --seeds=http://HOST:2379");
+  if (given.newCluster === true && seeds.length > 0)
+    refuse("newCluster", "an agent with seeds joins a cluster, it does not found one", "drop --seeds or --new-cluster");
   if (given.newCluster === true && !server) refuse("newCluster", "an agent without a server cannot found a cluster");
   if (given.autoCompactionRetention !== undefined && !/^[1-9][0-9]*(s|m|h)$/.test(given.autoCompactionRetention)) {
     refuse("autoCompactionRetention", `${quote(given.autoCompactionRetention)} is not a duration like 10m`);
@@ -166,7 +177,13 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     newCluster: given.newCluster ?? false,
     etcdBin: given.etcdBin,
     autoCompactionRetention: given.autoCompactionRetention ?? "10m",
-    quotaBackendBytes: whole("quotaBackendBytes", given.quotaBackendBytes ?? 4 * 1024 ** 3, 16 * 1024 ** 2, 64 * 1024 ** 3, " bytes"),
+    quotaBackendBytes: whole(
+      "quotaBackendBytes",
+      given.quotaBackendBytes ?? 4 * 1024 ** 3,
+      16 * 1024 ** 2,
+      64 * 1024 ** 3,
+      " bytes",
+    ),
     logger: given.logger,
     debug: given.debug ?? false,
   });

@@ -102,7 +102,10 @@ async function readState(file: string, hostname: string): Promise<AgentState | u
     text = await readFile(file, "utf8");
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new QuorateError("PREFIX_UNUSABLE", `Cannot read ${file}`, { cause, hint: "give the agent's user the right to read it" });
+    throw new QuorateError("PREFIX_UNUSABLE", `Cannot read ${file}`, {
+      cause,
+      hint: "give the agent's user the right to read it",
+    });
   }
   let state: AgentState;
   try {
@@ -114,9 +117,13 @@ async function readState(file: string, hostname: string): Promise<AgentState | u
     });
   }
   if (state.hostname !== hostname) {
-    throw new QuorateError("PREFIX_UNUSABLE", `Cannot use the state in ${file}: it belongs to host ${quote(state.hostname)}, not ${quote(hostname)}`, {
-      hint: `start with --hostname=${state.hostname}, or with another --prefix`,
-    });
+    throw new QuorateError(
+      "PREFIX_UNUSABLE",
+      `Cannot use the state in ${file}: it belongs to host ${quote(state.hostname)}, not ${quote(hostname)}`,
+      {
+        hint: `start with --hostname=${state.hostname}, or with another --prefix`,
+      },
+    );
   }
   return state;
 }
@@ -162,4 +169,3 @@ async function identityOf(folder: string): Promise<string> {
     await handle.close();
   }
 }
-

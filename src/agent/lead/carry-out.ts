@@ -32,7 +32,13 @@ interface Seen {
  * Carries out one step, after a second look: it does nothing if what the plan rests on has changed. Carrying out a step that has
  * been done already is not an error.
  */
-export async function carryOut(deps: CarryOutDeps, step: Step, because: string, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+export async function carryOut(
+  deps: CarryOutDeps,
+  step: Step,
+  because: string,
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<Outcome> {
   switch (step.kind) {
     case "nominate":
       return nominate(deps, step.agent, step.standby, because, seen.look, signal);
@@ -51,7 +57,14 @@ export async function carryOut(deps: CarryOutDeps, step: Step, because: string, 
       return member(deps, { op: "promote", agent: step.agent, member: step.member }, false, because, seen, signal);
     case "remove": {
       const asked = step.cause === "surplus" || step.cause === "leaving";
-      return member(deps, { op: "remove", agent: step.agent, member: step.member, passOver: step.passOver }, asked, because, seen, signal);
+      return member(
+        deps,
+        { op: "remove", agent: step.agent, member: step.member, passOver: step.passOver },
+        asked,
+        because,
+        seen,
+        signal,
+      );
     }
     case "complete": {
       const open = seen.look.step?.value;
@@ -64,7 +77,14 @@ export async function carryOut(deps: CarryOutDeps, step: Step, because: string, 
 type Call = Omit<StepRecord, "schema" | "leaderRevision">;
 
 /** A member call: second look, recorded step, gate, call, and the record closed with what follows from it. */
-async function member(deps: CarryOutDeps, call: Call, mayLowerTolerance: boolean, because: string, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+async function member(
+  deps: CarryOutDeps,
+  call: Call,
+  mayLowerTolerance: boolean,
+  because: string,
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { client, keys, leadership } = deps;
   const again = await look(client, keys, signal);
   const changed = differs(seen.look, again, call);
@@ -124,7 +144,11 @@ async function member(deps: CarryOutDeps, call: Call, mayLowerTolerance: boolean
 
 /** Why the plan no longer rests on what is there; undefined when it does. */
 function differs(before: Look, now: Look, call: Call): string | undefined {
-  const rows = (look: Look): string => look.membership.members.map((row) => `${row.id} ${String(row.learner)}`).sort().join();
+  const rows = (look: Look): string =>
+    look.membership.members
+      .map((row) => `${row.id} ${String(row.learner)}`)
+      .sort()
+      .join();
   if (rows(before) !== rows(now)) return "the member list has changed meanwhile";
   if (before.membership.clusterId !== now.membership.clusterId) return "the cluster has changed";
   if (before.paused !== now.paused) return "the chooser was paused meanwhile";
@@ -154,9 +178,19 @@ function rowOfUrls(call: Call, now: Look): string | undefined {
 }
 
 /** The record closed, together with what the call means for the nomination, and the event that tells of it. */
-async function close(deps: CarryOutDeps, call: Call, look: Look, because: string, added: string | undefined, signal: AbortSignal): Promise<Outcome> {
+async function close(
+  deps: CarryOutDeps,
+  call: Call,
+  look: Look,
+  because: string,
+  added: string | undefined,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { keys, client } = deps;
-  const ops: Op[] = [{ del: keys.step }, event(deps, look, { step: call.op, agent: call.agent, member: call.member ?? added }, because)];
+  const ops: Op[] = [
+    { del: keys.step },
+    event(deps, look, { step: call.op, agent: call.agent, member: call.member ?? added }, because),
+  ];
   if (call.agent !== undefined) {
     const seat = look.seats.get(call.agent)?.value;
     switch (call.op) {
@@ -184,7 +218,14 @@ async function clear(deps: CarryOutDeps, signal: AbortSignal): Promise<void> {
   await fenced(deps, [], [{ del: deps.keys.step }], signal);
 }
 
-async function nominate(deps: CarryOutDeps, agent: string, standby: boolean, because: string, seen: Look, signal: AbortSignal): Promise<Outcome> {
+async function nominate(
+  deps: CarryOutDeps,
+  agent: string,
+  standby: boolean,
+  because: string,
+  seen: Look,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { keys } = deps;
   const volunteer = seen.volunteers.get(agent);
   const record = seen.agents.get(agent);
@@ -206,7 +247,13 @@ async function nominate(deps: CarryOutDeps, agent: string, standby: boolean, bec
 }
 
 /** A voter's nomination that somebody deleted, from what the member list says. */
-async function renominate(deps: CarryOutDeps, agent: string, memberId: string, seen: Look, signal: AbortSignal): Promise<Outcome> {
+async function renominate(
+  deps: CarryOutDeps,
+  agent: string,
+  memberId: string,
+  seen: Look,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { keys } = deps;
   const row = seen.membership.members.find((m) => m.id === memberId);
   if (!row) return { held: `member ${memberId} is gone` };
@@ -218,13 +265,24 @@ async function renominate(deps: CarryOutDeps, agent: string, memberId: string, s
     [],
     [
       { put: keys.nominated.key(agent), value: row.peerUrls.join(",") },
-      putSeat(keys, agent, { schema: 1, instance, member: memberId, role: row.learner ? "learner" : "voter", standby: before?.standby ?? false }),
+      putSeat(keys, agent, {
+        schema: 1,
+        instance,
+        member: memberId,
+        role: row.learner ? "learner" : "voter",
+        standby: before?.standby ?? false,
+      }),
     ],
     signal,
   );
 }
 
-async function moveLeader(deps: CarryOutDeps, step: { readonly from: string; readonly to: string }, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+async function moveLeader(
+  deps: CarryOutDeps,
+  step: { readonly from: string; readonly to: string },
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const url = seen.look.membership.members.find((row) => row.id === step.from)?.clientUrls[0];
   if (url === undefined) return { held: `raft leader ${step.from} has no client URL` };
   deps.leadership.signal.throwIfAborted();
@@ -248,14 +306,25 @@ function dropNomination(keys: Keys, agent: string): Op[] {
 
 function event(deps: CarryOutDeps, seen: Look, what: Readonly<Record<string, string | undefined>>, because: string): Op {
   const id = String(seen.membership.revision).padStart(16, "0");
-  return { put: deps.keys.events.key(id), value: JSON.stringify({ schema: 1, ...what, because: short(because), leaderRevision: deps.leadership.revision }) };
+  return {
+    put: deps.keys.events.key(id),
+    value: JSON.stringify({ schema: 1, ...what, because: short(because), leaderRevision: deps.leadership.revision }),
+  };
 }
 
 /** A write that only the leader can make. */
-async function fenced(deps: CarryOutDeps, compare: readonly Compare[], then: readonly Op[], signal: AbortSignal): Promise<Outcome> {
+async function fenced(
+  deps: CarryOutDeps,
+  compare: readonly Compare[],
+  then: readonly Op[],
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { leadership, client } = deps;
   leadership.signal.throwIfAborted();
-  const result = await client.txn({ compare: [leadership.fence(), ...compare], then }, { signal, repeatable: compare.length === 0 });
+  const result = await client.txn(
+    { compare: [leadership.fence(), ...compare], then },
+    { signal, repeatable: compare.length === 0 },
+  );
   if (result.succeeded) return done;
   if (compare.length === 0) throw lost();
   return { held: "what the plan rests on has changed meanwhile" };

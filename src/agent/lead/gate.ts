@@ -20,7 +20,10 @@ export interface GateInput {
 export type GateVerdict = string | undefined;
 
 /** Which members of the configuration after the call have to be counted on. */
-export function configurationAfter(rows: readonly MemberRow[], { op, member }: GatedCall): { readonly voters: readonly string[]; readonly mustPass: readonly string[] } {
+export function configurationAfter(
+  rows: readonly MemberRow[],
+  { op, member }: GatedCall,
+): { readonly voters: readonly string[]; readonly mustPass: readonly string[] } {
   const voters = rows.filter((row) => !row.learner).map((row) => row.id);
   switch (op) {
     case "add-learner":
@@ -62,7 +65,12 @@ export function receivedBytes(metrics: string): ReadonlyMap<string, number> {
   return found;
 }
 
-export async function hear(client: EtcdClient, rows: readonly MemberRow[], raftLeader: string | undefined, signal: AbortSignal): Promise<Heard> {
+export async function hear(
+  client: EtcdClient,
+  rows: readonly MemberRow[],
+  raftLeader: string | undefined,
+  signal: AbortSignal,
+): Promise<Heard> {
   const url = rows.find((row) => row.id === raftLeader)?.clientUrls[0];
   if (url === undefined) return undefined;
   try {
@@ -109,7 +117,12 @@ export async function takingPart(
         if (leftMs <= 0) return;
         const status = await client.status(url, { signal, timeoutMs: Math.ceil(leftMs) }).catch(() => undefined);
         signal.throwIfAborted();
-        if (status?.memberId === row.id && status.raftLeader === raftLeader && status.raftTerm === leader.raftTerm && status.revision >= revision) {
+        if (
+          status?.memberId === row.id &&
+          status.raftLeader === raftLeader &&
+          status.raftTerm === leader.raftTerm &&
+          status.revision >= revision
+        ) {
           applied.add(row.id);
           return;
         }
@@ -120,7 +133,7 @@ export async function takingPart(
   if (alone) return applied;
   if (!before) return new Set();
   const passed = new Set([...applied].filter((id) => id === raftLeader));
-  for (const untilHeardMs = clock.nowMs() + hearDeadlineMs; ; ) {
+  for (const untilHeardMs = clock.nowMs() + hearDeadlineMs; ;) {
     const now = await hear(client, rows, raftLeader, signal);
     for (const id of applied) if ((now?.get(id) ?? 0) > (before.get(id) ?? 0)) passed.add(id);
     if (passed.size === applied.size || clock.nowMs() >= untilHeardMs) return passed;

@@ -156,10 +156,15 @@ class Leader {
       const { step, because } = next;
       const deps = { ...this.#deps, leadership: this.#leadership, passOverMs };
       // A stop must not tear a member call from its record: the step is finished, or given up a little later.
-      outcome = await shielded(signal, shieldMs, this.#deps.clock, (s) => carryOut(deps, step, because, { look: seen, raftLeader }, s));
+      outcome = await shielded(signal, shieldMs, this.#deps.clock, (s) =>
+        carryOut(deps, step, because, { look: seen, raftLeader }, s),
+      );
       log.info({ step: next.step, because: next.because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
     } else if (next.because !== this.#said) {
-      log.info({ because: next.because, ...("waiting" in next ? { waiting: next.waiting } : { settled: next.settled }) }, "planned");
+      log.info(
+        { because: next.because, ...("waiting" in next ? { waiting: next.waiting } : { settled: next.settled }) },
+        "planned",
+      );
     }
     this.#said = next.because;
     // After a step that was done, the next round comes at once and has more to tell.
@@ -209,7 +214,13 @@ class Leader {
   }
 
   /** Tells what is planned and why, whenever that changes. */
-  async #publish(seen: Look, snapshot: ClusterSnapshot, next: Plan, outcome: Outcome | undefined, signal: AbortSignal): Promise<void> {
+  async #publish(
+    seen: Look,
+    snapshot: ClusterSnapshot,
+    next: Plan,
+    outcome: Outcome | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { client, keys, options } = this.#deps;
     const voters = snapshot.members.filter((m) => m.role === "voter");
     const quorum = Math.floor(voters.length / 2) + 1;
@@ -265,7 +276,10 @@ function notices(seen: Look, snapshot: ClusterSnapshot, options: ResolvedOptions
   for (const member of snapshot.members) {
     if (member.agent === undefined) said.push(`member ${member.id} was not added by Quorate and is never removed by it`);
   }
-  if (seen.policy && (seen.policy.evenVoters !== options.evenVoters || seen.policy.strictReconfigCheck !== options.strictReconfigCheck)) {
+  if (
+    seen.policy &&
+    (seen.policy.evenVoters !== options.evenVoters || seen.policy.strictReconfigCheck !== options.strictReconfigCheck)
+  ) {
     said.push(`flags of ${options.hostname} differ from the cluster's policy, which rules`);
   }
   for (const why of seen.refused.slice(0, 10)) said.push(`unreadable key ${why}`);

@@ -48,7 +48,11 @@ export class Memory {
     const leaderStatus = leaderId === undefined ? undefined : statuses.get(leaderId);
     return rows.map((row) => {
       const status = statuses.get(row.id);
-      const answers = status !== undefined && leaderId !== undefined && status.raftLeader === leaderId && !status.errors.some((e) => e.includes("no leader"));
+      const answers =
+        status !== undefined &&
+        leaderId !== undefined &&
+        status.raftLeader === leaderId &&
+        !status.errors.some((e) => e.includes("no leader"));
       const lag = status && leaderStatus ? Math.max(0, leaderStatus.raftIndex - status.appliedIndex) : undefined;
       const track = this.#track(row.id, nowMs);
       const bytes = heard?.get(row.id) ?? 0;
@@ -109,14 +113,26 @@ export class Memory {
   #track(id: string, nowMs: number): Track {
     let track = this.#tracks.get(id);
     if (!track) {
-      track = { firstSeenMs: nowMs, healthySinceMs: undefined, answeredAtMs: nowMs, applied: 0, bytes: 0, movedAtMs: nowMs, heard: undefined, sampledAtMs: -hearingMs };
+      track = {
+        firstSeenMs: nowMs,
+        healthySinceMs: undefined,
+        answeredAtMs: nowMs,
+        applied: 0,
+        bytes: 0,
+        movedAtMs: nowMs,
+        heard: undefined,
+        sampledAtMs: -hearingMs,
+      };
       this.#tracks.set(id, track);
     }
     return track;
   }
 }
 
-function reportOf(record: { readonly server: string; readonly member?: string | undefined } | undefined, id: string): MemberSeen["report"] {
+function reportOf(
+  record: { readonly server: string; readonly member?: string | undefined } | undefined,
+  id: string,
+): MemberSeen["report"] {
   if (record?.member !== id) return undefined;
   return record.server === "failed" || record.server === "lost-data" ? record.server : undefined;
 }
@@ -136,7 +152,10 @@ export function raftLeaderOf(rows: readonly MemberRow[], statuses: ReadonlyMap<s
 }
 
 /** The live volunteers, with what the pre-flight said of each. */
-export function volunteersSeen(look: Look, preflightOf: (host: string, look: Look) => VolunteerSeen["preflight"]): VolunteerSeen[] {
+export function volunteersSeen(
+  look: Look,
+  preflightOf: (host: string, look: Look) => VolunteerSeen["preflight"],
+): VolunteerSeen[] {
   const seen: VolunteerSeen[] = [];
   for (const [agent, held] of look.volunteers) {
     const record = look.agents.get(agent)?.value;

@@ -71,7 +71,9 @@ export class Preflights {
       const tries = before?.subject === subject ? before.tries + 1 : 0;
       const proof = look.agents.get(host)?.value.proof ?? "";
       const task = this.#prove(host, urls.value, proof, dbSize, signal)
-        .then((reason): VolunteerSeen["preflight"] => (reason === undefined ? { state: "passed" } : { state: "failed", reason: short(reason) }))
+        .then((reason): VolunteerSeen["preflight"] =>
+          reason === undefined ? { state: "passed" } : { state: "failed", reason: short(reason) },
+        )
         .then((outcome) => {
           this.#results.set(host, { subject, outcome, atMs: clock.nowMs(), tries });
           this.#deps.log.debug({ host, outcome }, "pre-flight done");
@@ -93,7 +95,13 @@ export class Preflights {
   }
 
   /** Undefined when proved, else why not. */
-  async #prove(host: string, urls: readonly string[], secret: string, dbSize: number, signal: AbortSignal): Promise<string | undefined> {
+  async #prove(
+    host: string,
+    urls: readonly string[],
+    secret: string,
+    dbSize: number,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
     const { client, keys, leadership } = this.#deps;
     const nonce = randomBytes(16).toString("hex");
     const key = keys.preflight.key(host);
@@ -109,11 +117,23 @@ export class Preflights {
       }
       return undefined;
     } finally {
-      await client.txn({ compare: [{ key, value: writeRecord("nonce", { nonce }) }], then: [{ del: key }] }, { repeatable: true, timeoutMs: 1_000 }).catch(() => undefined);
+      await client
+        .txn(
+          { compare: [{ key, value: writeRecord("nonce", { nonce }) }], then: [{ del: key }] },
+          { repeatable: true, timeoutMs: 1_000 },
+        )
+        .catch(() => undefined);
     }
   }
 
-  async #ask(host: string, url: string, nonce: string, secret: string, dbSize: number, signal: AbortSignal): Promise<string | undefined> {
+  async #ask(
+    host: string,
+    url: string,
+    nonce: string,
+    secret: string,
+    dbSize: number,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
     const { clock } = this.#deps;
     const giveUpAtMs = clock.nowMs() + 4_000;
     let reason = "no answer";
@@ -156,7 +176,8 @@ export function judge(text: string, { host, url, nonce, secret, dbSize }: Asked)
   } catch {
     return `what answers at ${url} is not its agent`;
   }
-  if (answer.hostname !== host || !isProof(secret, nonce, answer.proof)) return `what answers at ${url} is another agent (${answer.hostname})`;
+  if (answer.hostname !== host || !isProof(secret, nonce, answer.proof))
+    return `what answers at ${url} is another agent (${answer.hostname})`;
   const [problem] = answer.unreachable;
   if (problem !== undefined) return `from ${host}, ${problem}`;
   const needed = Math.max(2 * dbSize, 160 * 1024 * 1024);

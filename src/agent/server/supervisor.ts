@@ -83,7 +83,8 @@ export class ServerSupervisor implements AsyncDisposable {
       signal,
     );
     const server = this.#server;
-    if (!server) throw new QuorateError("SERVER_EXITED", "Cannot found a cluster: etcd ended as soon as it served", { retryable: false });
+    if (!server)
+      throw new QuorateError("SERVER_EXITED", "Cannot found a cluster: etcd ended as soon as it served", { retryable: false });
     const { memberId, clusterId } = server;
     await prefix.save({ clusterId, seat: { memberId, token } });
     this.#learner = false;
@@ -169,7 +170,11 @@ export class ServerSupervisor implements AsyncDisposable {
         this.#deps.onNews({ kind: "none" });
         return undefined;
       case "lost-data":
-        this.#deps.onNews({ kind: "lost-data", memberId: nomination?.member ?? prefix.state.seat?.memberId, problem: role.because });
+        this.#deps.onNews({
+          kind: "lost-data",
+          memberId: nomination?.member ?? prefix.state.seat?.memberId,
+          problem: role.because,
+        });
         return undefined;
       case "give-up":
         await this.#giveUp(role.memberId);
@@ -180,7 +185,13 @@ export class ServerSupervisor implements AsyncDisposable {
     }
   }
 
-  async #keepRunning(role: Extract<Role, { kind: "join" | "run" }>, data: string, version: number, nowMs: number, signal: AbortSignal): Promise<number | undefined> {
+  async #keepRunning(
+    role: Extract<Role, { kind: "join" | "run" }>,
+    data: string,
+    version: number,
+    nowMs: number,
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
     if (this.#server) {
       await this.#tellServing(this.#server, signal);
       return this.#learner === true ? 1_000 : undefined;
@@ -217,7 +228,10 @@ export class ServerSupervisor implements AsyncDisposable {
             initialCluster: async (s) => {
               const rows = first ?? (await client.readMembership({ signal: s })).members;
               first = undefined;
-              return rows.map((row) => ({ name: row.id === role.memberId ? options.hostname : `member-${row.id}`, peerUrls: row.peerUrls }));
+              return rows.map((row) => ({
+                name: row.id === role.memberId ? options.hostname : `member-${row.id}`,
+                peerUrls: row.peerUrls,
+              }));
             },
           },
         },
@@ -266,10 +280,14 @@ export class ServerSupervisor implements AsyncDisposable {
       if (!exit.asked && !exit.removed) {
         this.#crashed(
           server.memberId,
-          new QuorateError("SERVER_EXITED", `etcd ended by itself (${exit.signal ?? `exit code ${exit.code ?? "unknown"}`}): ${exit.lastLines.at(-1) ?? "it said nothing"}`, {
-            retryable: true,
-            data: { lastLines: exit.lastLines },
-          }),
+          new QuorateError(
+            "SERVER_EXITED",
+            `etcd ended by itself (${exit.signal ?? `exit code ${exit.code ?? "unknown"}`}): ${exit.lastLines.at(-1) ?? "it said nothing"}`,
+            {
+              retryable: true,
+              data: { lastLines: exit.lastLines },
+            },
+          ),
         );
       }
       this.ring();
@@ -282,7 +300,8 @@ export class ServerSupervisor implements AsyncDisposable {
     // The leader's word says when to look; the server itself says what it is.
     if (this.#learner !== false) {
       const [url] = options.advertiseClientUrls;
-      const status = url === undefined ? undefined : await client.status(url, { signal, timeoutMs: 1_000 }).catch(() => undefined);
+      const status =
+        url === undefined ? undefined : await client.status(url, { signal, timeoutMs: 1_000 }).catch(() => undefined);
       signal.throwIfAborted();
       this.#learner = status?.learner ?? (seat ? seat.role === "learner" : true);
     }
