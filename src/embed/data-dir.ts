@@ -32,6 +32,8 @@ export async function openDataDir(dir: string, clock: Clock, signal: AbortSignal
     const state = await inspectDataDir(dir);
     if (state === "damaged") throw damaged(dir);
     const hasData = state === "has-data";
+    // Its first start was cut short behind the point that counts.
+    if (hasData) await rm(firstStart(dir), { force: true });
     return {
       hasData,
       fd: lock.fd,

@@ -1,3 +1,9 @@
+/**
+ * `quorate/embed`: one etcd server as a child process of this one, and what is worth knowing before it starts. It decides
+ * nothing: not whether to run, not with whom, not what to do when it ends.
+ *
+ * @module
+ */
 export { EtcdServer } from "./server.ts";
 export type { Boot, EtcdServerOptions, InitialMember } from "./options.ts";
 export { serverDefaults } from "./options.ts";

@@ -6,7 +6,7 @@ export interface EtcdServerOptions {
   readonly binary: string;
   /** etcd's `--name`. */
   readonly name: string;
-  /** Absolute. Created with mode 0700 where it is missing; `<dataDir>.lock` beside it says who uses it. */
+  /** Absolute, without a slash at the end. Created with mode 0700 where it is missing; `<dataDir>.lock` beside it says who uses it. */
   readonly dataDir: string;
   readonly listenClientUrls: readonly string[];
   readonly listenPeerUrls: readonly string[];
