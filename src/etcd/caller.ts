@@ -11,6 +11,8 @@ import type { CallOptions } from "./types.ts";
 const defaultTimeoutMs = 2_000;
 /** The least one endpoint is given before the next is tried. */
 const leastTryMs = 250;
+/** The same where there is no other: a request to a raft leader that is gone hangs, a repetition is answered (FACTS.md). */
+const leastLoneTryMs = 1_000;
 /** Between rounds over all endpoints. */
 const pauseMs = { first: 20, most: 250 };
 
@@ -19,6 +21,8 @@ export interface CallKind {
   readonly what: string;
   /** May be sent again after it may have been sent. Everything else goes out once. */
   readonly repeatable: boolean;
+  /** It changes something, so that it must never reach another cluster. */
+  readonly writes: boolean;
   /** Endpoints without raft leader refuse at once. Default true. */
   readonly requireLeader?: boolean;
   /** After a deadline or abort the connection is cut, so that the request cannot arrive later. Default false. */
@@ -107,13 +111,14 @@ export class Caller {
         continue;
       }
       tried.add(endpoint);
-      const shareMs = options.endpoint === undefined ? Math.min(left, Math.max(leastTryMs, left / untried.length)) : left;
+      const shareMs = options.endpoint === undefined ? shareOf(left, untried.length) : left;
       const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, timeoutMs }, options.signal, attempt);
       if ("value" in result) return result.value;
-      failure = result.failure;
-      const safe = kind.repeatable || !mayHaveHappened(failure);
-      if (options.endpoint !== undefined || !safe || !isOfEndpoint(failure)) throw failure;
-      this.#log?.debug({ endpoint, what: kind.what, err: failure }, "trying another endpoint");
+      const safe = kind.repeatable || !mayHaveHappened(result.failure);
+      if (options.endpoint !== undefined || !safe || !isOfEndpoint(result.failure)) throw result.failure;
+      // The last try is often cut short by the deadline; what the one before met with tells more.
+      if (failure === undefined || result.failure.code !== "DEADLINE" || shareMs >= leastTryMs) failure = result.failure;
+      this.#log?.debug({ endpoint, what: kind.what, err: result.failure }, "trying another endpoint");
     }
   }
 
@@ -145,8 +150,9 @@ export class Caller {
       this.checkCluster(header, kind.what, endpoint);
     };
     try {
-      const value = await link.call({ signal: own.signal, requireLeader: kind.requireLeader ?? true, onSent, onHeader }, (rpcs) =>
-        attempt(rpcs, endpoint),
+      const value = await link.call(
+        { signal: own.signal, requireLeader: kind.requireLeader ?? true, proveFirst: kind.writes, onSent, onHeader },
+        (rpcs) => attempt(rpcs, endpoint),
       );
       this.endpoints.worked(endpoint);
       return { value };
@@ -272,6 +278,7 @@ export class Caller {
   /** @throws QuorateError WRONG_CLUSTER; the endpoint is left alone then */
   checkCluster(header: IResponseHeader, what: string, endpoint: string): void {
     const found = toHex(header.cluster_id);
+    if (found === "0") return;
     this.#clusterId ??= found;
     if (found === this.#clusterId) return;
     this.endpoints.foreign(endpoint);
@@ -325,6 +332,11 @@ export class Caller {
       data: { outcome: "none", expected: this.#clusterId },
     });
   }
+}
+
+/** What one endpoint gets of the time that is left. */
+function shareOf(leftMs: number, untried: number): number {
+  return Math.min(leftMs, Math.max(untried === 1 ? leastLoneTryMs : leastTryMs, leftMs / Math.max(2, untried)));
 }
 
 /**

@@ -48,7 +48,7 @@ export class EtcdClient implements AsyncDisposable {
 
   /** A linearizable read of one key. */
   async get(key: string, options: CallOptions = {}): Promise<{ entry: KeyValue | undefined; revision: number }> {
-    const found = await this.caller.run({ what: `read ${key}`, repeatable: true }, options, async ({ kv }) =>
+    const found = await this.caller.run({ what: `read ${key}`, repeatable: true, writes: false }, options, async ({ kv }) =>
       rangeResult(await kv.range({ key: bytes(key) })),
     );
     return { entry: found.entries[0], revision: found.revision };
@@ -72,7 +72,7 @@ export class EtcdClient implements AsyncDisposable {
       keys_only: options.keysOnly ?? false,
       count_only: options.countOnly ?? false,
     };
-    return this.caller.run({ what: `read ${range.start}`, repeatable: true }, options, async ({ kv }) =>
+    return this.caller.run({ what: `read ${range.start}`, repeatable: true, writes: false }, options, async ({ kv }) =>
       rangeResult(await kv.range(request)),
     );
   }
@@ -80,14 +80,14 @@ export class EtcdClient implements AsyncDisposable {
   /** Sent once. */
   put(key: string, value: string, options: CallOptions & { readonly lease?: string } = {}): Promise<{ revision: number }> {
     const request = { key: bytes(key), value: bytes(value), ...(options.lease === undefined ? {} : { lease: options.lease }) };
-    return this.caller.run({ what: `write ${key}`, repeatable: false }, options, async ({ kv }) => ({
+    return this.caller.run({ what: `write ${key}`, repeatable: false, writes: true }, options, async ({ kv }) => ({
       revision: revisionOf((await kv.put(request)).header),
     }));
   }
 
   /** Sent once. */
   del(key: string, options: CallOptions = {}): Promise<{ revision: number; deleted: number }> {
-    return this.caller.run({ what: `delete ${key}`, repeatable: false }, options, async ({ kv }) => {
+    return this.caller.run({ what: `delete ${key}`, repeatable: false, writes: true }, options, async ({ kv }) => {
       const done = await kv.deleteRange({ key: bytes(key) });
       return { revision: revisionOf(done.header), deleted: toNumber(done.deleted) };
     });
@@ -99,7 +99,11 @@ export class EtcdClient implements AsyncDisposable {
    */
   txn(txn: Txn, options: CallOptions & { readonly repeatable?: boolean } = {}): Promise<TxnResult> {
     const readsOnly = [...txn.then, ...(txn.else ?? [])].every((op) => "range" in op);
-    const kind = { what: `run a txn on ${firstKey(txn)}`, repeatable: readsOnly || options.repeatable === true };
+    const kind = {
+      what: `run a txn on ${firstKey(txn)}`,
+      repeatable: readsOnly || options.repeatable === true,
+      writes: !readsOnly,
+    };
     const request = txnRequest(txn);
     return this.caller.run(kind, options, async ({ kv }, endpoint) => {
       const done = await kv.txn(request);

@@ -49,6 +49,8 @@ export interface CallHooks {
   readonly onSent: () => void;
   /** Every response's header; throws to refuse the response. */
   readonly onHeader: (header: IResponseHeader) => void;
+  /** The request changes something: it goes only to a connection that has shown its cluster (by `onHeader`). */
+  readonly proveFirst: boolean;
 }
 
 /** A stream of one link. */
@@ -68,6 +70,8 @@ interface Wire {
   readonly channel: Grpc.Channel;
   readonly host: ConnectionPool.Host;
   readonly sockets: Set<Socket>;
+  /** Connections on which a response was accepted. */
+  readonly proved: WeakSet<Socket>;
 }
 
 type UnaryMethod = (
@@ -96,6 +100,8 @@ export class Link {
     const callable: Rpc.ICallable<unknown> = {
       exec: async (service, method, request) => {
         const wire = await this.#ready(hooks.signal);
+        if (hooks.proveFirst && !isProved(wire))
+          await invoke(wire, "Maintenance", "status", {}, { ...hooks, requireLeader: false });
         hooks.onSent();
         return (await invoke(wire, service, method, request, hooks)) as never;
       },
@@ -179,7 +185,7 @@ export class Link {
   #dial(): Wire {
     const { credentials, sockets } = watchedCredentials(this.url);
     const channel = new grpc.Channel(authorityOf(this.url), credentials, channelOptions);
-    return { channel, sockets, host: new Host(this.url, credentials, { channelOverride: channel }, noop) };
+    return { channel, sockets, proved: new WeakSet(), host: new Host(this.url, credentials, { channelOverride: channel }, noop) };
   }
 
   /** A connected wire. Until it returns nothing has been sent. Rejects as soon as dialling has failed once. */
@@ -199,6 +205,10 @@ export class Link {
     }
     return wire;
   }
+}
+
+function isProved({ sockets, proved }: Wire): boolean {
+  return sockets.size > 0 && [...sockets].every((socket) => proved.has(socket));
 }
 
 function stateAfter(channel: Grpc.Channel, state: Grpc.connectivityState, signal: AbortSignal): Promise<Grpc.connectivityState> {
@@ -234,7 +244,10 @@ function invoke(
         return;
       }
       try {
-        if (response.header) onHeader(response.header);
+        if (response.header) {
+          onHeader(response.header);
+          for (const socket of wire.sockets) wire.proved.add(socket);
+        }
         resolve(response);
       } catch (refused) {
         reject(refused as Error);

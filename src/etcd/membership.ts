@@ -1,5 +1,5 @@
 import type { IStatusResponse } from "etcd3";
-import type { Caller } from "./caller.ts";
+import type { Caller, CallKind } from "./caller.ts";
 import { fromHex, memberRow, rangesIn, revisionOf, toHex, toNumber, txnRequest } from "./codec.ts";
 import type { CallOptions, EndpointStatus, Membership, Op } from "./types.ts";
 
@@ -9,21 +9,25 @@ const absent: Op = { range: "\u0000quorate-barrier" };
 export function readMembership(caller: Caller, options: CallOptions & { readonly look?: readonly Op[] }): Promise<Membership> {
   const look = options.look ?? [];
   const request = txnRequest({ then: look.length > 0 ? look : [absent] });
-  return caller.run({ what: "read the member list", repeatable: true }, options, async ({ kv, cluster }, endpoint) => {
-    const read = await kv.txn(request);
-    const list = await cluster.memberList({ linearizable: true } as object);
-    return {
-      clusterId: toHex(list.header.cluster_id),
-      members: list.members.map(memberRow),
-      revision: revisionOf(read.header),
-      ranges: look.length > 0 ? rangesIn(read.responses) : [],
-      endpoint,
-    };
-  });
+  return caller.run(
+    { what: "read the member list", repeatable: true, writes: false },
+    options,
+    async ({ kv, cluster }, endpoint) => {
+      const read = await kv.txn(request);
+      const list = await cluster.memberList({ linearizable: true } as object);
+      return {
+        clusterId: toHex(list.header.cluster_id),
+        members: list.members.map(memberRow),
+        revision: revisionOf(read.header),
+        ranges: look.length > 0 ? rangesIn(read.responses) : [],
+        endpoint,
+      };
+    },
+  );
 }
 
 export function status(caller: Caller, endpoint: string, options: CallOptions): Promise<EndpointStatus> {
-  const kind = { what: `read the status of ${endpoint}`, repeatable: true, requireLeader: false };
+  const kind = { what: `read the status of ${endpoint}`, repeatable: true, writes: false, requireLeader: false };
   return caller.run(kind, { ...options, endpoint }, async ({ maintenance }) => {
     const seen = (await maintenance.status()) as IStatusResponse & { readonly isLearner: boolean };
     return {
@@ -76,6 +80,6 @@ export async function moveLeader(caller: Caller, endpoint: string, to: string, o
 }
 
 /** Member calls are not fenced by anything: one that was given up must not happen later (seen: 14.8 s later). */
-function once(what: string): { what: string; repeatable: false; resetWhenLate: true } {
-  return { what, repeatable: false, resetWhenLate: true };
+function once(what: string): CallKind {
+  return { what, repeatable: false, writes: true, resetWhenLate: true };
 }

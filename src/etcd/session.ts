@@ -98,7 +98,7 @@ export class Session implements AsyncDisposable {
     this.#over.abort(new QuorateError("CLOSED", "Cannot use the session: it was closed"));
     await this.#loops;
     if (this.#client.caller.isClosed) return;
-    const kind = { what: `revoke lease ${this.leaseHex}`, repeatable: true };
+    const kind = { what: `revoke lease ${this.leaseHex}`, repeatable: true, writes: true };
     try {
       await this.#client.caller.run(kind, { timeoutMs: 1_000 }, ({ lease }) => lease.leaseRevoke({ ID: this.lease }));
     } catch (error) {
@@ -229,16 +229,20 @@ async function grant(client: EtcdClient, ID: string, { ttlMs, clock }: SessionOp
   const what = "open a session";
   const timeoutMs = Math.min(5_000, Math.max(1_000, ttlMs / 2));
   const sentMs = clock.nowMs();
-  const seconds = await client.caller.run({ what, repeatable: true }, { signal, timeoutMs }, async ({ lease }, endpoint) => {
-    try {
-      return toNumber((await lease.leaseGrant({ ID, TTL: Math.max(1, Math.ceil(ttlMs / 1_000)) })).TTL);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!reasonOf(failureOf(error, { what, endpoint, sent: true })).includes("lease already exists")) throw error;
-      // The answer to an earlier try was lost; the id is ours alone.
-      return toNumber((await lease.leaseTimeToLive({ ID })).grantedTTL);
-    }
-  });
+  const seconds = await client.caller.run(
+    { what, repeatable: true, writes: true },
+    { signal, timeoutMs },
+    async ({ lease }, endpoint) => {
+      try {
+        return toNumber((await lease.leaseGrant({ ID, TTL: Math.max(1, Math.ceil(ttlMs / 1_000)) })).TTL);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!reasonOf(failureOf(error, { what, endpoint, sent: true })).includes("lease already exists")) throw error;
+        // The answer to an earlier try was lost; the id is ours alone.
+        return toNumber((await lease.leaseTimeToLive({ ID })).grantedTTL);
+      }
+    },
+  );
   return { ttlMs: seconds * 1_000, sentMs };
 }
 

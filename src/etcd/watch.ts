@@ -118,7 +118,7 @@ class RangeWatch {
   }
 
   #position(): Promise<{ readonly endpoint: string; readonly revision: number; readonly term: number }> {
-    const kind = { what: `watch ${this.#range.start}`, repeatable: true };
+    const kind = { what: `watch ${this.#range.start}`, repeatable: true, writes: false };
     return this.#client.caller.run(kind, { signal: this.#signal }, async ({ kv }, endpoint) => {
       const { header } = await kv.range({ key: bytes(this.#range.start), count_only: true });
       return { endpoint, revision: toNumber(header.revision), term: toNumber(header.raft_term) };

@@ -35,6 +35,8 @@ export interface TestCluster extends AsyncDisposable {
     urls: { readonly client: string; readonly peer: string },
     members: readonly { name: string; peerUrl: string }[],
   ): Promise<EtcdNode>;
+  /** Stops all servers and starts them again with empty folders: the same cluster and member ids with nothing in them. */
+  wipe(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -101,6 +103,12 @@ export async function startEtcd(
       const node = make({ name, client: urls.client, peer: urls.peer }, "existing", members);
       await node.answers();
       return node;
+    },
+    wipe: async () => {
+      await Promise.all(nodes.map((node) => node.kill()));
+      await Promise.all(nodes.map((node) => rm(join(folder, node.name), { recursive: true, force: true })));
+      await Promise.all(nodes.map((node) => node.restart()));
+      await Promise.all(nodes.map((node) => node.serves()));
     },
     stop,
     [Symbol.asyncDispose]: stop,
