@@ -1,8 +1,10 @@
 import type { Logger } from "pino";
+import { isServerChatter, logText } from "./log-text.ts";
 import type { LogLevel } from "./options.ts";
+import { painter, plain } from "./output.ts";
 
 export interface LogSettings {
-  /** Undefined: info, and on a terminal without what etcd itself says at that level. */
+  /** Undefined: info, and on a terminal without etcd's chatter. */
   readonly level: LogLevel | undefined;
   readonly format: "pretty" | "json";
   readonly color: boolean;
@@ -16,23 +18,23 @@ export async function createLogger({ level, format, color }: LogSettings): Promi
     return pino({ ...base, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }));
   }
   const { default: pretty } = await import("pino-pretty");
+  const paint = painter(color);
   const printer = pretty({
     sync: true,
     destination: 1,
     colorize: color,
     translateTime: "SYS:HH:MM:ss.l",
-    ignore: "pid,hostname,host",
-    singleLine: true,
+    hideObject: true,
+    messageFormat: (record) => {
+      const { message, fields } = logText(record);
+      return plain(message) + (fields === "" ? "" : paint("dim", ` ${plain(fields)}`));
+    },
   });
   if (level !== undefined) return pino(base, printer);
   return pino(base, {
     write: (line) => {
-      if (!isServerChatter(line)) printer.write(line);
+      // Only etcd's lines are looked into: they are the many.
+      if (!line.includes('"etcd":{') || !isServerChatter(JSON.parse(line) as Record<string, unknown>)) printer.write(line);
     },
   });
-}
-
-/** What etcd says at level info: some 40 lines at each start, for whoever looks for a fault in etcd. */
-export function isServerChatter(line: string): boolean {
-  return line.startsWith('{"level":30,') && line.includes('"part":"server"') && line.includes('"etcd":{');
 }

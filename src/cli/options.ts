@@ -229,7 +229,7 @@ export function runSettings(given: Given, env: Env): RunSettings {
     if (value !== undefined) agent[option] = option === "server" ? value !== true : value;
   }
   return {
-    agent: agent as RunSettings["agent"],
+    agent,
     logLevel: valueOf(logFlags.level, given, env),
     logFormat: valueOf(logFlags.format, given, env),
   };

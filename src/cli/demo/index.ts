@@ -36,7 +36,11 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
       io.err(`${line}\n`);
     },
   });
-  const screen = io.tty ? liveScreen(process.stdout) : plainScreen(io.out);
+  const screen = io.tty
+    ? liveScreen(process.stdout)
+    : plainScreen((text) => {
+        io.out(text);
+      });
   const say = (...lines: readonly string[]): void => {
     screen.print(lines);
   };
