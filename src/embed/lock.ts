@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, open, realpath } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -15,6 +16,9 @@ export interface DataDirLock {
 }
 
 let warned = false;
+
+/** Tells us from a former process that had our pid: after the restart of a container that is the rule. */
+const thisProcess = randomUUID();
 
 /** How long the etcd of an agent that was just killed may take to die. */
 const dyingMs = 2_000;
@@ -38,7 +42,7 @@ export async function lockDataDir(dataDir: string, clock: Clock, signal: AbortSi
       await clock.sleep(againMs, signal);
     }
     await file.truncate();
-    await file.write(`${process.pid}\n`);
+    await file.write(`${process.pid} ${thisProcess}\n`);
     return { fd: file.fd, release: () => file.close() };
   } catch (error) {
     await file.close();
@@ -83,10 +87,11 @@ function inUse(dataDir: string, holder: ProcessName | undefined): QuorateError {
 
 /** `writer` took the lock and lives; `others` may be an etcd that it left, or wait for the lock as we do. */
 async function holdersOf(file: FileHandle, dataDir: string): Promise<{ writer: ProcessName | undefined; others: ProcessName[] }> {
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(20), 0, 20, 0);
-  const pid = Number(buffer.toString("utf8", 0, bytesRead));
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(80), 0, 80, 0);
+  const [pid = "", token] = buffer.toString("utf8", 0, bytesRead).trim().split(" ");
+  const wrote = ({ pid: its }: ProcessName): boolean => its === Number(pid) && (its !== process.pid || token === thisProcess);
   const having = await processesWith(await realpath(lockFile(dataDir)));
-  return { writer: having.find((one) => one.pid === pid), others: having.filter((one) => one.pid !== process.pid) };
+  return { writer: having.find(wrote), others: having.filter((one) => one.pid !== process.pid) };
 }
 
 function lockFile(dataDir: string): string {
