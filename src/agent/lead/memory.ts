@@ -78,7 +78,8 @@ export class Memory {
         started: row.name !== "",
         raftLeader: row.id === leaderId,
         answers,
-        heard: row.id === leaderId && answers ? true : track.heard,
+        // Bytes are only counted while somebody is silent: what was counted earlier says nothing now.
+        heard: row.id === leaderId && answers ? true : heard && track.heard,
         healthyForMs: track.healthySinceMs === undefined ? 0 : nowMs - track.healthySinceMs,
         unansweredForMs: nowMs - track.answeredAtMs,
         knownForMs: nowMs - track.firstSeenMs,
