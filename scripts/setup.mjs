@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir, userInfo } from "node:os";
+import { constants, tmpdir, userInfo } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findEtcd } from "../src/embed/store.mjs";
@@ -113,21 +113,35 @@ function removeOutputs(before, wanted) {
 }
 
 /** Makes sure of an etcd: see src/embed/store.mjs for where it is looked for. */
-export async function ensureEtcd() {
+export function ensureEtcd() {
+  return stoppable((signal) => findEtcd({ log: say, signal }));
+}
+
+/** What ends a step when the process is told to stop. */
+class Stopped extends Error {
+  /** @param {NodeJS.Signals} by */
+  constructor(by) {
+    super(`stopped by ${by}`);
+    this.by = by;
+  }
+}
+
+/**
+ * Runs a step that ends, with all it started, when this process is told to stop; then throws Stopped.
+ *
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} step
+ * @returns {Promise<T>}
+ */
+async function stoppable(step) {
   const stop = new AbortController();
+  const onSignal = (/** @type {NodeJS.Signals} */ by) => stop.abort(new Stopped(by));
   const signals = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
-  /** @type {NodeJS.Signals | undefined} */
-  let stoppedBy;
-  const onSignal = (/** @type {NodeJS.Signals} */ signal) => {
-    stoppedBy = signal;
-    stop.abort(new Error(`stopped by ${signal}`));
-  };
   for (const signal of signals) process.on(signal, onSignal);
   try {
-    return await findEtcd({ log: say, signal: stop.signal });
+    return await step(stop.signal);
   } finally {
     for (const signal of signals) process.off(signal, onSignal);
-    if (stoppedBy) process.kill(process.pid, stoppedBy);
   }
 }
 
@@ -186,11 +200,15 @@ function readText(file) {
  * @returns {Promise<number>} its exit code
  */
 function run(command, args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: ["ignore", 2, 2] });
-    child.once("error", reject);
-    child.once("close", (code) => resolve(code ?? 1));
-  });
+  return stoppable(
+    (signal) =>
+      new Promise((resolve, reject) => {
+        const child = spawn(command, args, { cwd: root, stdio: ["ignore", 2, 2] });
+        signal.addEventListener("abort", () => child.kill("SIGTERM"));
+        child.once("error", reject);
+        child.once("close", (code) => (signal.aborted ? reject(/** @type {Stopped} */ (signal.reason)) : resolve(code ?? 1)));
+      }),
+  );
 }
 
 /**
@@ -199,6 +217,11 @@ function run(command, args) {
  * @param {unknown} error
  */
 export function fail(error) {
+  if (error instanceof Stopped) {
+    say(error.message);
+    process.exitCode = 128 + constants.signals[error.by];
+    return;
+  }
   const { message, cause, hint, code } = /** @type {Error & { hint?: string, code?: string }} */ (error);
   console.error(`error: ${message}`);
   if (cause instanceof Error) console.error(`  cause: ${cause.message}`);

@@ -113,7 +113,7 @@ export function run(command, args, { cwd, env = process.env, signal, timeoutMs =
       [...args],
       { cwd, env, signal, timeout: timeoutMs, maxBuffer: 64 << 20, encoding: "utf8" },
       (error, stdout, stderr) => {
-        if (signal?.aborted) return reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+        if (signal?.aborted) return reject(/** @type {Error} */ (signal.reason));
         const lastLine = stderr.trim().split("\n").at(-1) ?? "";
         const why =
           error === null ? "" : error.killed ? `no end within ${timeoutMs / 1000} s` : lastLine || firstLine(error.message);

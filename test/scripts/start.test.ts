@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { project } from "../support/project.ts";
@@ -50,6 +50,27 @@ test("npm start leaves signals to the command it runs", async () => {
     const ran = await small.run(["scripts/start.mjs"], (pid) => process.kill(pid, signal));
     expect(ran, signal).toMatchObject({ code, stdout: "ready\n" });
   }
+});
+
+test("npm start that is told to stop while it sets up ends what it runs and leaves no lock", async () => {
+  using small = project({ "src/cli/main.ts": main });
+  // A compiler that never ends by itself.
+  rmSync(join(small.folder, "node_modules"));
+  small.write({
+    "package-lock.json": '{"packages":{}}',
+    "node_modules/.package-lock.json": '{"packages":{}}',
+    "node_modules/typescript/bin/tsc": `console.error(process.pid, process.ppid); setInterval(() => undefined, 1000);`,
+  });
+  let compiler = 0;
+  const ran = await small.run(["scripts/start.mjs"], undefined, (stderr) => {
+    const [, own, parent] = /^(\d+) (\d+)$/m.exec(stderr) ?? [];
+    if (compiler !== 0 || own === undefined) return;
+    compiler = Number(own);
+    process.kill(Number(parent), "SIGTERM");
+  });
+  expect(ran).toMatchObject({ code: 143, stdout: "", stderr: expect.stringMatching(/\nsetup: stopped by SIGTERM\n$/) as string });
+  expect(() => process.kill(compiler, 0), "the compiler is gone").toThrow("ESRCH");
+  expect(readdirSync(join(small.folder, "tmp"))).toEqual([]);
 });
 
 test("the launcher says what to do when nothing is built", async () => {

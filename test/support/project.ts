@@ -17,8 +17,12 @@ export interface Ran {
 export interface Project extends Disposable {
   readonly folder: string;
   write(files: Readonly<Record<string, string>>): void;
-  /** Runs one of its files with node. `meanwhile` gets the pid and what stdout said, on each piece of it. */
-  run(args: readonly string[], meanwhile?: (pid: number, stdout: string) => void): Promise<Ran>;
+  /** Runs one of its files with node. `onOutput` gets the pid, and what stdout said so far; `onError` what stderr said. */
+  run(
+    args: readonly string[],
+    onOutput?: (pid: number, stdout: string) => void,
+    onError?: (stderr: string) => void,
+  ): Promise<Ran>;
 }
 
 export function project(files: Readonly<Record<string, string>>): Project {
@@ -46,21 +50,31 @@ export function project(files: Readonly<Record<string, string>>): Project {
   };
   write({ ...files, etcd: '#!/bin/sh\necho "etcd Version: 3.5.99"\n' });
   chmodSync(join(folder, "etcd"), 0o755);
-  const env: NodeJS.ProcessEnv = { ...process.env, QUORATE_ETCD_BIN: join(folder, "etcd"), NO_COLOR: "1", CI: "1" };
+  mkdirSync(join(folder, "tmp"));
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    QUORATE_ETCD_BIN: join(folder, "etcd"),
+    TMPDIR: join(folder, "tmp"),
+    NO_COLOR: "1",
+    CI: "1",
+  };
   delete env["FORCE_COLOR"];
   return {
     folder,
     write,
-    run: (args, meanwhile) =>
+    run: (args, onOutput, onError) =>
       new Promise((resolve, reject) => {
         const child = spawn(process.execPath, [...args], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
         let stdout = "";
         let stderr = "";
         child.stdout.setEncoding("utf8").on("data", (text: string) => {
           stdout += text;
-          meanwhile?.(Number(child.pid), stdout);
+          onOutput?.(Number(child.pid), stdout);
         });
-        child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+        child.stderr.setEncoding("utf8").on("data", (text: string) => {
+          stderr += text;
+          onError?.(stderr);
+        });
         child.once("error", reject);
         child.once("close", (code) => resolve({ code, stdout, stderr }));
       }),
