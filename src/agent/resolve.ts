@@ -1,4 +1,5 @@
 import { hostname as machineName, homedir, tmpdir } from "node:os";
+import { isIP } from "node:net";
 import { isAbsolute, join } from "node:path";
 import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
@@ -55,11 +56,62 @@ export function surroundings(stateHome?: string): Surroundings {
 
 const unspecified = /^https?:\/\/(0\.0\.0\.0|\[::\]|\[0*(:0*)*\]):/;
 
-function refuse(option: keyof AgentOptions, what: string, hint?: string): never {
+function refuse(option: string, what: string, hint?: string): never {
   throw new QuorateError("INVALID_OPTION", `Cannot use option ${option}: ${what}`, {
     data: { option },
     ...(hint === undefined ? {} : { hint }),
   });
+}
+
+/** What each option must be before anything else is asked of it: a program in JavaScript has no compiler that says so. */
+const kinds: Readonly<Record<keyof AgentOptions, keyof typeof isKind>> = {
+  hostname: "a string",
+  seeds: "a list of strings",
+  clientUrls: "a list of strings",
+  serverUrls: "a list of strings",
+  advertiseClientUrls: "a list of strings",
+  advertiseServerUrls: "a list of strings",
+  prefix: "a string",
+  tmpPrefix: "true or false",
+  server: "true or false",
+  idealClusterSize: "a number",
+  namespace: "a string",
+  zone: "a string",
+  priority: "a number",
+  sessionTtlMs: "a number",
+  strictReconfigCheck: "true or false",
+  evenVoters: "true or false",
+  adopt: "true or false",
+  newCluster: "true or false",
+  insecure: "true or false",
+  etcdBin: "a string",
+  autoCompactionRetention: "a string",
+  quotaBackendBytes: "a number",
+  logger: "a pino logger",
+  debug: "true or false",
+};
+
+const isKind = {
+  "a string": (value: unknown) => typeof value === "string",
+  "a number": (value: unknown) => typeof value === "number",
+  "true or false": (value: unknown) => typeof value === "boolean",
+  "a list of strings": (value: unknown) => Array.isArray(value) && value.every((one) => typeof one === "string"),
+  "a pino logger": (value: unknown) =>
+    typeof value === "object" && value !== null && "child" in value && typeof value.child === "function",
+} as const;
+
+/** A misspelt `seeds` that is passed over founds a second cluster: what is no option is refused. */
+function checkKinds(given: unknown): void {
+  if (typeof given !== "object" || given === null) {
+    throw new QuorateError("INVALID_OPTION", `Cannot use the options: they must be an object, not ${String(given)}`);
+  }
+  for (const [option, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    if (!Object.hasOwn(kinds, option))
+      refuse(option, "there is no such option", `the options are ${Object.keys(kinds).join(", ")}`);
+    const kind = kinds[option as keyof AgentOptions];
+    if (!isKind[kind](value)) refuse(option, `it must be ${kind}`, "leave it out to have the default");
+  }
 }
 
 function urls(option: keyof AgentOptions, given: readonly string[] | undefined, otherwise: readonly string[]): readonly string[] {
@@ -70,7 +122,7 @@ function urls(option: keyof AgentOptions, given: readonly string[] | undefined, 
     if (why !== undefined) refuse(option, why, "give URLs like http://192.0.2.7:2379");
     if (url.startsWith("https:")) refuse(option, `${quote(url)} asks for TLS, which this version cannot do yet`, "use http://");
   }
-  if (new Set(list).size !== list.length) refuse(option, "a URL stands in it twice");
+  if (new Set(list).size !== list.length) refuse(option, "a URL stands in it twice", "give each once");
   return list;
 }
 
@@ -81,9 +133,23 @@ function whole(option: keyof AgentOptions, value: number, least: number, most: n
   return value;
 }
 
+/** etcd listens on addresses, not on names. */
+function listenUrls(option: "clientUrls" | "serverUrls", list: readonly string[], advertiseFlag: string): readonly string[] {
+  if (list.length === 0) refuse(option, "at least one URL is needed", "leave it out to have the default");
+  for (const url of list) {
+    const host = url.slice(url.indexOf("//") + 2, url.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+    if (host === "localhost" || isIP(host) !== 0) continue;
+    refuse(
+      option,
+      `${quote(url)} has no IP address, and a server can listen on nothing else`,
+      `give an address of this host here, and the name with ${advertiseFlag}`,
+    );
+  }
+  return list;
+}
+
 /** The text of one option that becomes part of keys, flags or records: short, and nothing a terminal would act on. */
 function label(option: keyof AgentOptions, text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is refused here
   if (text.length > 253 || /[\u0000-\u001f\u007f]/.test(text)) refuse(option, "it must be at most 253 printable characters");
   return text;
 }
@@ -98,7 +164,12 @@ function advertised(
   if (given !== undefined && given.length > 0) {
     const list = urls(option, given, []);
     const vague = list.find((url) => unspecified.test(url));
-    if (vague !== undefined) refuse(option, `${quote(vague)} is an unspecified address, which nobody can connect to`);
+    if (vague !== undefined)
+      refuse(
+        option,
+        `${quote(vague)} is an unspecified address, which nobody can connect to`,
+        "give an address of this host that the others reach",
+      );
     return list;
   }
   const vague = listen.find((url) => unspecified.test(url));
@@ -118,9 +189,14 @@ function advertised(
  * @throws QuorateError INVALID_OPTION, with the option's name in `data.option` and what to do in `hint`.
  */
 export function resolveOptions(given: AgentOptions, around: Surroundings = surroundings()): ResolvedOptions {
+  checkKinds(given);
   const hostname = given.hostname ?? around.machineName;
   if (!isHostname(hostname)) {
-    refuse("hostname", `${quote(hostname)} must be 1 to 253 characters of A-Z, a-z, 0-9, dot, underscore and dash`);
+    refuse(
+      "hostname",
+      `${quote(hostname)} must be 1 to 253 characters of A-Z, a-z, 0-9, dot, underscore and dash`,
+      "give this host a name with --hostname",
+    );
   }
   const server = given.server ?? true;
   const seeds = urls("seeds", given.seeds, []);
@@ -131,12 +207,18 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
       "add --seeds=http://HOST:2379 with a client URL of the cluster",
     );
   }
-  const clientUrls = urls("clientUrls", given.clientUrls, ["http://127.0.0.1:2379"]);
-  const serverUrls = urls("serverUrls", given.serverUrls, ["http://127.0.0.1:2380"]);
-  if (clientUrls.length === 0) refuse("clientUrls", "at least one URL is needed");
-  if (serverUrls.length === 0) refuse("serverUrls", "at least one URL is needed");
+  const clientUrls = listenUrls(
+    "clientUrls",
+    urls("clientUrls", given.clientUrls, ["http://127.0.0.1:2379"]),
+    "--advertise-client-urls",
+  );
+  const serverUrls = listenUrls(
+    "serverUrls",
+    urls("serverUrls", given.serverUrls, ["http://127.0.0.1:2380"]),
+    "--advertise-server-urls",
+  );
   const both = clientUrls.find((url) => serverUrls.includes(url));
-  if (both !== undefined) refuse("serverUrls", `${both} is a client URL too; clients and servers need a port each`);
+  if (both !== undefined) refuse("serverUrls", `${both} is a client URL too`, "give clients and servers a port each");
   if (given.prefix !== undefined && !isAbsolute(given.prefix)) {
     refuse(
       "prefix",
@@ -145,14 +227,13 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     );
   }
   if (given.prefix !== undefined && given.tmpPrefix === true)
-    refuse("tmpPrefix", "a prefix is given as well; choose one of the two");
+    refuse("tmpPrefix", "a prefix is given as well", "choose one of the two");
   if (given.adopt === true && seeds.length === 0)
     refuse("adopt", "there is no cluster to adopt without seeds", "add --seeds=http://HOST:2379");
   if (given.newCluster === true && seeds.length > 0)
     refuse("newCluster", "an agent with seeds joins a cluster, it does not found one", "drop --seeds or --new-cluster");
-  if (given.newCluster === true && !server) refuse("newCluster", "an agent without a server cannot found a cluster");
-  if (given.autoCompactionRetention !== undefined && !/^[1-9][0-9]*(s|m|h)$/.test(given.autoCompactionRetention)) {
-    refuse("autoCompactionRetention", `${quote(given.autoCompactionRetention)} is not a duration like 10m`);
+  if (given.autoCompactionRetention !== undefined && !/^[1-9][0-9]{0,5}(s|m|h)$/.test(given.autoCompactionRetention)) {
+    refuse("autoCompactionRetention", `${quote(given.autoCompactionRetention)} must be a duration like 10m`);
   }
   return Object.freeze({
     hostname,

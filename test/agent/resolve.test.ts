@@ -1,0 +1,233 @@
+import fc from "fast-check";
+import { pino } from "pino";
+import { describe, expect, test } from "vitest";
+import type { AgentOptions } from "../../src/agent/options.ts";
+import { resolveOptions, surroundings, type Surroundings } from "../../src/agent/resolve.ts";
+import { QuorateError } from "../../src/errors.ts";
+
+const around: Surroundings = { isRoot: false, machineName: "box", stateFolder: "/home/ann/.local/state" };
+const resolve = (options: AgentOptions = {}, where = around): ReturnType<typeof resolveOptions> => resolveOptions(options, where);
+
+/** What it is refused with. `junk` is what a program without a compiler may pass. */
+function refusal(junk: unknown): QuorateError {
+  try {
+    resolveOptions(junk as AgentOptions, around);
+  } catch (error) {
+    if (error instanceof QuorateError) return error;
+    throw error;
+  }
+  throw new Error(`Not refused: ${JSON.stringify(junk)}`);
+}
+
+test("with no options everything has its default", () => {
+  const { keys, ...rest } = resolve();
+  expect(keys.namespace).toBe("/_mgmt");
+  expect(rest).toEqual({
+    hostname: "box",
+    seeds: [],
+    clientUrls: ["http://127.0.0.1:2379"],
+    serverUrls: ["http://127.0.0.1:2380"],
+    advertiseClientUrls: ["http://127.0.0.1:2379"],
+    advertiseServerUrls: ["http://127.0.0.1:2380"],
+    prefix: "/home/ann/.local/state/quorate",
+    server: true,
+    idealClusterSize: 5,
+    zone: "",
+    priority: 0,
+    sessionTtlMs: 10_000,
+    strictReconfigCheck: false,
+    evenVoters: false,
+    adopt: false,
+    newCluster: false,
+    etcdBin: undefined,
+    autoCompactionRetention: "10m",
+    quotaBackendBytes: 4 * 1024 ** 3,
+    logger: undefined,
+    debug: false,
+  });
+});
+
+test("every option that is given is the one that counts", () => {
+  const logger = pino({ level: "silent" });
+  const given = {
+    hostname: "h-1.example_x",
+    seeds: ["http://192.0.2.1:2379", "http://seed.example:2379"],
+    clientUrls: ["http://0.0.0.0:1"],
+    serverUrls: ["http://[::]:2"],
+    advertiseClientUrls: ["http://192.0.2.7:1"],
+    advertiseServerUrls: ["http://h7.example:2"],
+    prefix: "/srv/quorate",
+    tmpPrefix: false,
+    server: true,
+    idealClusterSize: 1_000,
+    namespace: "/a/b",
+    zone: "rack 1",
+    priority: -1_000,
+    sessionTtlMs: 2_000,
+    strictReconfigCheck: true,
+    evenVoters: true,
+    adopt: true,
+    newCluster: false,
+    insecure: true,
+    etcdBin: "/usr/bin/etcd",
+    autoCompactionRetention: "1h",
+    quotaBackendBytes: 16 * 1024 ** 2,
+    logger,
+    debug: true,
+  } satisfies Required<AgentOptions>;
+  const { keys, ...rest } = resolve(given);
+  const { namespace, tmpPrefix: _, insecure: __, ...same } = given;
+  expect(keys.namespace).toBe(namespace);
+  expect(rest).toEqual(same);
+});
+
+test("root keeps its things in /var/lib, a temporary prefix is chosen later, and nothing can be changed afterwards", () => {
+  expect(resolve({}, { ...around, isRoot: true }).prefix).toBe("/var/lib/quorate");
+  expect(resolve({ tmpPrefix: true }).prefix).toBeUndefined();
+  expect(Object.isFrozen(resolve())).toBe(true);
+});
+
+test("an option that is given as undefined is one that is not given", () => {
+  const nothing = Object.fromEntries(Object.keys(resolve()).map((option) => [option, undefined]));
+  expect(JSON.stringify(resolve(nothing))).toBe(JSON.stringify(resolve()));
+});
+
+test("the state folder is XDG's where that is absolute", () => {
+  expect(surroundings("/x/state").stateFolder).toBe("/x/state");
+  expect(surroundings("x/state").stateFolder).toMatch(/\/\.local\/state$/);
+  expect(surroundings().stateFolder).toMatch(/\/\.local\/state$/);
+});
+
+test("a URL may carry spaces around it and a slash at its end", () => {
+  expect(resolve({ seeds: [" http://h1:2379/ "] }).seeds).toEqual(["http://h1:2379"]);
+});
+
+test("without a server only the seeds count: it may listen where it likes, as it does not listen", () => {
+  const options = { server: false, seeds: ["http://h1:1"], clientUrls: ["http://0.0.0.0:2379"] } as const;
+  expect(resolve(options)).toMatchObject({ server: false, clientUrls: ["http://0.0.0.0:2379"] });
+});
+
+describe("refused, by the name of the option", () => {
+  const nine = Array.from({ length: 9 }, (_, i) => `http://h${i}:1`);
+  const rows: readonly (readonly [keyof AgentOptions, AgentOptions, RegExp])[] = [
+    ["hostname", { hostname: "" }, /1 to 253 characters/],
+    ["hostname", { hostname: "a/b" }, /"a\/b" must be/],
+    ["hostname", { hostname: ".." }, /must be/],
+    ["hostname", { hostname: "x".repeat(254) }, /must be/],
+    ["hostname", { hostname: "h1\n" }, /must be/],
+    ["server", { server: false }, /needs seeds/],
+    ["seeds", { seeds: ["h1:2379"] }, /not of the form/],
+    ["seeds", { seeds: ["http://me:secret@h1:2379"] }, /not of the form/],
+    ["seeds", { seeds: ["http://h1:2379/path"] }, /not of the form/],
+    ["seeds", { seeds: ["http://h1"] }, /not of the form/],
+    ["seeds", { seeds: [""] }, /not of the form/],
+    ["seeds", { seeds: nine }, /9 URLs, at most 8/],
+    ["seeds", { seeds: ["http://h1:1", "http://h1:1/"] }, /twice/],
+    ["seeds", { seeds: ["https://h1:1"] }, /TLS/],
+    ["clientUrls", { clientUrls: [] }, /at least one/],
+    ["serverUrls", { serverUrls: [] }, /at least one/],
+    ["clientUrls", { clientUrls: ["http://h1:2379"] }, /no IP address/],
+    ["serverUrls", { serverUrls: ["http://127.1:2380"] }, /no IP address/],
+    ["serverUrls", { serverUrls: ["http://127.0.0.1:2379"] }, /is a client URL too/],
+    ["clientUrls", { clientUrls: ["http://0.0.0.0:2379"] }, /listens on every address/],
+    ["clientUrls", { clientUrls: ["http://[::]:2379"] }, /listens on every address/],
+    ["serverUrls", { serverUrls: ["http://[0:0:0:0:0:0:0:0]:2380"] }, /listens on every address/],
+    ["advertiseClientUrls", { advertiseClientUrls: ["http://0.0.0.0:2379"] }, /nobody can connect to/],
+    ["advertiseServerUrls", { advertiseServerUrls: ["http://[::]:2380"] }, /nobody can connect to/],
+    ["advertiseServerUrls", { advertiseServerUrls: ["ftp://h1:1"] }, /not of the form/],
+    ["prefix", { prefix: "quorate" }, /relative path/],
+    ["prefix", { prefix: "" }, /relative path/],
+    ["tmpPrefix", { prefix: "/a", tmpPrefix: true }, /a prefix is given as well/],
+    ["adopt", { adopt: true }, /no cluster to adopt/],
+    ["newCluster", { newCluster: true, seeds: ["http://h1:1"] }, /does not found/],
+    ["server", { newCluster: true, server: false, seeds: [] }, /needs seeds/],
+    ["idealClusterSize", { idealClusterSize: 0 }, /from 1 to 1000: current value is 0/],
+    ["idealClusterSize", { idealClusterSize: 1_001 }, /from 1 to 1000/],
+    ["idealClusterSize", { idealClusterSize: 2.5 }, /whole number/],
+    ["idealClusterSize", { idealClusterSize: Number.NaN }, /whole number/],
+    ["namespace", { namespace: "_mgmt" }, /must be like \/_mgmt/],
+    ["namespace", { namespace: "/" }, /must be like/],
+    ["namespace", { namespace: "/a//b" }, /must be like/],
+    ["namespace", { namespace: "/ä" }, /must be like/],
+    ["namespace", { namespace: `/${"x".repeat(200)}` }, /must be like/],
+    ["zone", { zone: "a\u001b[2J" }, /printable/],
+    ["zone", { zone: "x".repeat(254) }, /253/],
+    ["priority", { priority: 1_001 }, /from -1000 to 1000/],
+    ["sessionTtlMs", { sessionTtlMs: 1_999 }, /from 2000 to 600000 milliseconds/],
+    ["sessionTtlMs", { sessionTtlMs: Number.POSITIVE_INFINITY }, /from 2000/],
+    ["autoCompactionRetention", { autoCompactionRetention: "10" }, /duration like 10m/],
+    ["autoCompactionRetention", { autoCompactionRetention: "0m" }, /duration like 10m/],
+    ["quotaBackendBytes", { quotaBackendBytes: 1 }, /bytes/],
+  ];
+  test.each(rows)("%s: %j", (option, given, message) => {
+    const error = refusal(given);
+    expect(error.code).toBe("INVALID_OPTION");
+    expect(error.exitCode).toBe(2);
+    expect(error.data).toMatchObject({ option });
+    expect(error.message).toMatch(/^Cannot use /);
+    expect(error.message).toMatch(message);
+    // What to do is either the hint, or what the message says it must be.
+    expect(`${error.hint ?? ""} ${error.message}`).toMatch(/must be|at most|give|add|drop|choose|leave it out|use http/);
+  });
+
+  test.each([
+    ["hostname", 5, "a string"],
+    ["seeds", "http://h1:1", "a list of strings"],
+    ["seeds", [1], "a list of strings"],
+    ["server", "no", "true or false"],
+    ["priority", "7", "a number"],
+    ["namespace", ["/a"], "a string"],
+    ["prefix", null, "a string"],
+    ["logger", {}, "a pino logger"],
+    ["etcdBin", true, "a string"],
+  ])("%s: %j, which is not %s", (option, value, kind) => {
+    const error = refusal({ [option]: value });
+    expect(error).toMatchObject({ code: "INVALID_OPTION", data: { option } });
+    expect(error.message).toBe(`Cannot use option ${option}: it must be ${kind}`);
+  });
+
+  test("a misspelt option is named: passed over, `seed` would found a second cluster", () => {
+    const error = refusal({ seed: ["http://h1:1"] });
+    expect(error).toMatchObject({ code: "INVALID_OPTION", data: { option: "seed" } });
+    expect(error.hint).toContain("seeds, ");
+  });
+
+  test.each([undefined, null, 3, "hostname"])("options that are %j", (junk) => {
+    expect(refusal(junk).code).toBe("INVALID_OPTION");
+  });
+});
+
+test("whatever comes in, it either resolves or is refused as INVALID_OPTION", () => {
+  const names = Object.keys({
+    ...resolve(),
+    namespace: 1,
+    tmpPrefix: 1,
+    insecure: 1,
+  } satisfies Record<string, unknown>).filter((name) => name !== "keys");
+  const url = fc.oneof(
+    fc.webUrl(),
+    fc.constantFrom("http://127.0.0.1:1", "http://[::1]:2", "http://[::]:3", "http://h:0", "http://u:p@h:1", "//", ""),
+  );
+  const value = fc.oneof(
+    fc.anything({ withBigInt: true, withDate: true, withNullPrototype: true }),
+    fc.string(),
+    fc.boolean(),
+    fc.integer({ min: -10, max: 10_000 }),
+    fc.array(url, { maxLength: 10 }),
+  );
+  const junk = fc.dictionary(fc.oneof({ weight: 20, arbitrary: fc.constantFrom(...names) }, fc.string()), value, { maxKeys: 6 });
+  let resolved = 0;
+  fc.assert(
+    fc.property(fc.oneof({ weight: 20, arbitrary: junk }, fc.anything()), (given) => {
+      try {
+        resolveOptions(given as AgentOptions, around);
+        resolved++;
+      } catch (error) {
+        expect(error).toBeInstanceOf(QuorateError);
+        expect(error).toMatchObject({ code: "INVALID_OPTION" });
+      }
+    }),
+    { numRuns: 3_000 },
+  );
+  expect(resolved).toBeGreaterThan(0);
+});
