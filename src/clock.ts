@@ -26,15 +26,39 @@ export const systemClock: Clock = {
  * Each task gets a signal of its own that fires when it is no longer needed.
  */
 export async function firstOf<T>(signal: AbortSignal, ...tasks: ((own: AbortSignal) => Promise<T>)[]): Promise<T> {
-  const done = new AbortController();
-  const own = AbortSignal.any([signal, done.signal]);
-  const running = tasks.map((task) => task(own));
+  const own = new AbortController();
+  const release = passOn([signal], own);
+  const running = tasks.map((task) => task(own.signal));
   try {
     return await Promise.race(running);
   } finally {
-    done.abort(new DOMException("Another task settled first", "AbortError"));
+    own.abort(new DOMException("Another task settled first", "AbortError"));
     await Promise.allSettled(running);
+    release();
   }
+}
+
+/**
+ * Aborts `target` when one of the sources fires, until the returned function is called. In place of `AbortSignal.any` in loops,
+ * whose signals stay registered with a long-lived source for good.
+ */
+export function passOn(sources: readonly (AbortSignal | undefined)[], target: AbortController): () => void {
+  const undo = sources.flatMap((source) => {
+    if (source === undefined) return [];
+    const abort = (): void => {
+      target.abort(source.reason);
+    };
+    if (source.aborted) abort();
+    source.addEventListener("abort", abort, { once: true });
+    return [
+      () => {
+        source.removeEventListener("abort", abort);
+      },
+    ];
+  });
+  return () => {
+    for (const stop of undo) stop();
+  };
 }
 
 /** Settles as the task does, or rejects with what `late()` returns once `ms` have passed. The task is aborted then, and waited for. */
