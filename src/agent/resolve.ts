@@ -2,6 +2,7 @@ import { hostname as machineName, homedir, tmpdir } from "node:os";
 import { isIP } from "node:net";
 import { isAbsolute, join } from "node:path";
 import type { Logger } from "pino";
+import { z } from "zod";
 import { QuorateError } from "../errors.ts";
 import { isHostname, keysUnder, quote, whyNotUrl, type Keys } from "../keys.ts";
 import type { AgentOptions } from "./options.ts";
@@ -63,55 +64,56 @@ function refuse(option: string, what: string, hint?: string): never {
   });
 }
 
-/** What each option must be before anything else is asked of it: a program in JavaScript has no compiler that says so. */
-const kinds: Readonly<Record<keyof AgentOptions, keyof typeof isKind>> = {
-  hostname: "a string",
-  seeds: "a list of strings",
-  clientUrls: "a list of strings",
-  serverUrls: "a list of strings",
-  advertiseClientUrls: "a list of strings",
-  advertiseServerUrls: "a list of strings",
-  prefix: "a string",
-  tmpPrefix: "true or false",
-  server: "true or false",
-  idealClusterSize: "a number",
-  namespace: "a string",
-  zone: "a string",
-  priority: "a number",
-  sessionTtlMs: "a number",
-  strictReconfigCheck: "true or false",
-  evenVoters: "true or false",
-  adopt: "true or false",
-  newCluster: "true or false",
-  insecure: "true or false",
-  etcdBin: "a string",
-  autoCompactionRetention: "a string",
-  quotaBackendBytes: "a number",
-  logger: "a pino logger",
-  debug: "true or false",
-};
+const text = z.string({ error: "a string" });
+const list = z.array(z.string({ error: "a list of strings" }), { error: "a list of strings" });
+// NaN and Infinity are told apart by their range, below.
+const number = z.custom<number>((value) => typeof value === "number", { error: "a number" });
+const flag = z.boolean({ error: "true or false" });
 
-const isKind = {
-  "a string": (value: unknown) => typeof value === "string",
-  "a number": (value: unknown) => typeof value === "number",
-  "true or false": (value: unknown) => typeof value === "boolean",
-  "a list of strings": (value: unknown) => Array.isArray(value) && value.every((one) => typeof one === "string"),
-  "a pino logger": (value: unknown) =>
-    typeof value === "object" && value !== null && "child" in value && typeof value.child === "function",
-} as const;
+/** What each option must be before anything else is asked of it: a program in JavaScript has no compiler that says so. */
+const kinds = z
+  .strictObject({
+    hostname: text,
+    seeds: list,
+    clientUrls: list,
+    serverUrls: list,
+    advertiseClientUrls: list,
+    advertiseServerUrls: list,
+    prefix: text,
+    tmpPrefix: flag,
+    server: flag,
+    idealClusterSize: number,
+    namespace: text,
+    zone: text,
+    priority: number,
+    sessionTtlMs: number,
+    strictReconfigCheck: flag,
+    evenVoters: flag,
+    adopt: flag,
+    newCluster: flag,
+    insecure: flag,
+    etcdBin: text,
+    autoCompactionRetention: text,
+    quotaBackendBytes: number,
+    logger: z.custom<Logger>((value) => typeof (value as { child?: unknown } | null)?.child === "function", {
+      error: "a pino logger",
+    }),
+    debug: flag,
+  } satisfies Record<keyof AgentOptions, unknown>)
+  .partial();
 
 /** A misspelt `seeds` that is passed over founds a second cluster: what is no option is refused. */
 function checkKinds(given: unknown): void {
-  if (typeof given !== "object" || given === null) {
+  const issue = kinds.safeParse(given).error?.issues[0];
+  if (issue === undefined) return;
+  if (issue.code === "unrecognized_keys") {
+    refuse(issue.keys.join(), "there is no such option", `the options are ${Object.keys(kinds.shape).join(", ")}`);
+  }
+  const [option] = issue.path;
+  if (option === undefined) {
     throw new QuorateError("INVALID_OPTION", `Cannot use the options: they must be an object, not ${String(given)}`);
   }
-  for (const [option, value] of Object.entries(given)) {
-    if (value === undefined) continue;
-    if (!Object.hasOwn(kinds, option))
-      refuse(option, "there is no such option", `the options are ${Object.keys(kinds).join(", ")}`);
-    const kind = kinds[option as keyof AgentOptions];
-    if (!isKind[kind](value)) refuse(option, `it must be ${kind}`, "leave it out to have the default");
-  }
+  refuse(String(option), `it must be ${issue.message}`, "leave it out to have the default");
 }
 
 function urls(option: keyof AgentOptions, given: readonly string[] | undefined, otherwise: readonly string[]): readonly string[] {
