@@ -104,7 +104,9 @@ const kinds = z
 
 /** A misspelt `seeds` that is passed over founds a second cluster: what is no option is refused. */
 function checkKinds(given: unknown): void {
-  const issue = kinds.safeParse(given).error?.issues[0];
+  const isObject = typeof given === "object" && given !== null;
+  const said = isObject ? Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) : given;
+  const issue = kinds.safeParse(said).error?.issues[0];
   if (issue === undefined) return;
   if (issue.code === "unrecognized_keys") {
     refuse(issue.keys.join(), "there is no such option", `the options are ${Object.keys(kinds.shape).join(", ")}`);
