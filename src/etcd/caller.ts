@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import type { Clock } from "../clock.ts";
 import { toHex } from "./codec.ts";
-import { Endpoints } from "./endpoints.ts";
+import type { Endpoints } from "./endpoints.ts";
 import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, wrongCluster } from "./failure.ts";
 import type { Link, LinkStream, Rpcs } from "./link.ts";
 import type { CallOptions } from "./types.ts";
@@ -48,6 +48,8 @@ export interface CallerStream<Request> extends LinkStream<Request> {
 
 /** What ends a try that took too long; the error people see is made where the circumstances are known. */
 const late = Symbol("late");
+/** What stops a timer. */
+const inTime = Symbol("in time");
 
 /** Runs calls and streams on one cluster's endpoints: deadlines, failing over, one cluster id. */
 export class Caller {
@@ -92,6 +94,7 @@ export class Caller {
   async #run<T>(kind: CallKind, options: CallOptions, attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>): Promise<T> {
     const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
     const untilMs = this.clock.nowMs() + timeoutMs;
+    const pinned = options.endpoint !== undefined;
     const tried = new Set<string>();
     let failure: QuorateError | undefined;
     let pause = pauseMs.first;
@@ -111,11 +114,11 @@ export class Caller {
         continue;
       }
       tried.add(endpoint);
-      const shareMs = options.endpoint === undefined ? shareOf(left, untried.length) : left;
-      const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, timeoutMs }, options.signal, attempt);
+      const shareMs = pinned ? left : shareOf(left, untried.length);
+      const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, pinned }, options.signal, attempt);
       if ("value" in result) return result.value;
       const safe = kind.repeatable || !mayHaveHappened(result.failure);
-      if (options.endpoint !== undefined || !safe || !isOfEndpoint(result.failure)) throw result.failure;
+      if (pinned || !safe || !isOfEndpoint(result.failure)) throw result.failure;
       // The last try is often cut short by the deadline; what the one before met with tells more.
       if (failure === undefined || result.failure.code !== "DEADLINE" || shareMs >= leastTryMs) failure = result.failure;
       this.#log?.debug({ endpoint, what: kind.what, err: result.failure }, "trying another endpoint");
@@ -125,7 +128,7 @@ export class Caller {
   async #try<T>(
     kind: CallKind,
     endpoint: string,
-    time: { readonly shareMs: number; readonly leftMs: number; readonly timeoutMs: number },
+    time: { readonly shareMs: number; readonly leftMs: number; readonly pinned: boolean },
     signal: AbortSignal | undefined,
     attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>,
   ): Promise<{ readonly value: T } | { readonly failure: QuorateError }> {
@@ -134,15 +137,15 @@ export class Caller {
     const own = new AbortController();
     const release = passOn([signal, this.#closing.signal], own);
     let timer = this.#abortAfter(time.shareMs, own);
-    let sent = false;
-    let bytesBefore = 0;
+    // An object, as the type checker does not see that a callback changes it.
+    const request = { sent: false, bytesBefore: 0 };
     const onSent = (): void => {
-      if (sent) return;
-      sent = true;
-      bytesBefore = link.bytesReceived;
+      if (request.sent) return;
+      request.sent = true;
+      request.bytesBefore = link.bytesReceived;
       if (kind.repeatable) return;
       // It cannot be given to another endpoint any more, so it gets all the time there is.
-      timer.abort();
+      timer.abort(inTime);
       timer = this.#abortAfter(time.leftMs - (this.clock.nowMs() - startMs), own);
     };
     const circumstances = { what: kind.what, endpoint };
@@ -154,22 +157,23 @@ export class Caller {
         { signal: own.signal, requireLeader: kind.requireLeader ?? true, proveFirst: kind.writes, onSent, onHeader },
         (rpcs) => attempt(rpcs, endpoint),
       );
-      this.endpoints.worked(endpoint);
+      // A pinned call says nothing of what others need: a follower that is cut off still tells its status.
+      if (!time.pinned) this.endpoints.worked(endpoint);
       return { value };
     } catch (error) {
       const gaveUp = own.signal.aborted;
-      if (gaveUp && sent && kind.resetWhenLate) link.reset();
+      if (gaveUp && request.sent && kind.resetWhenLate) link.reset();
       this.#admit(signal);
       const failure =
         gaveUp && own.signal.reason === late
-          ? lateFailure({ ...circumstances, sent }, this.clock.nowMs() - startMs)
-          : failureOf(error, { ...circumstances, sent });
+          ? lateFailure({ ...circumstances, sent: request.sent }, this.clock.nowMs() - startMs)
+          : failureOf(error, { ...circumstances, sent: request.sent });
       if (isOfEndpoint(failure)) this.endpoints.failed(endpoint);
       // Nothing at all came back, not even an acknowledgement of http2: a new connection may work where this one is stuck.
-      if (failure.code === "DEADLINE" && sent && link.bytesReceived === bytesBefore) link.reset();
+      if (failure.code === "DEADLINE" && request.sent && link.bytesReceived === request.bytesBefore) link.reset();
       return { failure };
     } finally {
-      timer.abort();
+      timer.abort(inTime);
       release();
       giveBack();
     }
@@ -186,6 +190,7 @@ export class Caller {
     options: { readonly signal: AbortSignal; readonly timeoutMs: number },
   ): Promise<CallerStream<Request>> {
     this.#admit(options.signal);
+    if (!this.endpoints.urls().includes(endpoint)) throw retired(kind.what, endpoint);
     const { link, giveBack } = this.endpoints.borrow(endpoint);
     const own = new AbortController();
     const release = passOn([options.signal, this.#closing.signal], own);
@@ -199,7 +204,7 @@ export class Caller {
       this.endpoints.failed(endpoint);
       throw own.signal.reason === late ? lateFailure(circumstances, options.timeoutMs) : failureOf(error, circumstances);
     } finally {
-      timer.abort();
+      timer.abort(inTime);
       release();
     }
   }
@@ -244,9 +249,7 @@ export class Caller {
       end(this.#closing.signal.reason);
     };
     const stopFollowing = this.endpoints.onRetired((url) => {
-      if (url !== endpoint) return;
-      const state = `${endpoint} is no longer an endpoint`;
-      end(new QuorateError("UNREACHABLE", `Cannot ${kind.what}: ${state}`, { retryable: true, data: { endpoint } }));
+      if (url === endpoint) end(retired(kind.what, endpoint));
     });
     this.#closing.signal.addEventListener("abort", onClosing);
     const close = (): void => {
@@ -257,7 +260,9 @@ export class Caller {
       stream.close();
       giveBack();
     };
+    // Both may have happened while it was dialling.
     if (this.#closing.signal.aborted) onClosing();
+    else if (!this.endpoints.urls().includes(endpoint)) end(retired(kind.what, endpoint));
     let bytesBefore = link.bytesReceived;
     return {
       endpoint,
@@ -332,6 +337,11 @@ export class Caller {
       data: { outcome: "none", expected: this.#clusterId },
     });
   }
+}
+
+function retired(what: string, endpoint: string): QuorateError {
+  const details = { retryable: true, data: { endpoint, outcome: "unknown" } };
+  return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} is no longer an endpoint`, details);
 }
 
 /** What one endpoint gets of the time that is left. */

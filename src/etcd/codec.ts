@@ -51,7 +51,7 @@ export function txnRequest(txn: Txn): ITxnRequest {
   };
 }
 
-export function rangesIn(responses: readonly IResponseOp[]): readonly (readonly KeyValue[])[] {
+export function rangesIn(responses: readonly Partial<IResponseOp>[]): readonly (readonly KeyValue[])[] {
   return responses.flatMap(({ response_range: range }) => (range ? [range.kvs.map(keyValue)] : []));
 }
 

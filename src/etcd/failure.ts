@@ -9,10 +9,13 @@ export interface Circumstances {
   readonly sent: boolean;
 }
 
-/** gRPC status codes that mean something to us. */
-const cancelled = 1;
 const deadlineExceeded = 4;
-const unavailable = 14;
+/**
+ * gRPC status codes that are an answer to this very request, if without etcd's own words: invalid argument, not found, already
+ * exists, permission denied, resource exhausted, failed precondition, out of range, unimplemented, unauthenticated. All
+ * others tell that the connection, or the server, went away.
+ */
+const answers = [3, 5, 6, 7, 8, 9, 11, 12, 16];
 
 /** etcd's refusals that pass by themselves. Text of etcd, without its "etcdserver: ". */
 const passing = [
@@ -37,7 +40,16 @@ const elsewhere = [
   "corrupt",
 ];
 
-/** The one place where what grpc and etcd throw becomes ours. */
+/** A connection of ours that is gone, in grpc's own way: 14 is unavailable. */
+export class ConnectionGone extends Error {
+  readonly code = 14;
+}
+
+/**
+ * The one place where what grpc and etcd throw becomes ours.
+ *
+ * @throws what it was given, when that is neither: a bug, not to be hidden
+ */
 export function failureOf(error: unknown, { what, endpoint, sent }: Circumstances): QuorateError {
   if (error instanceof QuorateError) return error;
   const { code, details } = statusOf(error);
@@ -46,16 +58,14 @@ export function failureOf(error: unknown, { what, endpoint, sent }: Circumstance
   if (reason === undefined) {
     if (code === deadlineExceeded) return lateFailure({ what, endpoint, sent }, undefined, error);
     // "raft: stopped" is what a server says that was just removed, or is closing.
-    if (code === unavailable || code === cancelled || code === undefined || details.includes("raft: stopped")) {
-      return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} does not answer`, {
-        retryable: true,
-        cause: error,
-        data: { endpoint, outcome, detail: details },
-      });
+    const data = { endpoint, outcome, reason: details, grpcCode: code };
+    if (answers.includes(code)) {
+      return new QuorateError("ETCD_REFUSED", `Cannot ${what}: ${endpoint} answered with an error`, { cause: error, data });
     }
-    return new QuorateError("ETCD_REFUSED", `Cannot ${what}: ${endpoint} answered with an error`, {
+    return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} does not answer`, {
+      retryable: true,
       cause: error,
-      data: { endpoint, outcome, reason: details, grpcCode: code },
+      data,
     });
   }
   if (reason.startsWith("no leader")) return noQuorum("the cluster has no raft leader", "none");
@@ -111,15 +121,14 @@ export function isOfEndpoint(failure: QuorateError): boolean {
   return elsewhere.some((text) => reasonOf(failure).includes(text));
 }
 
-/** etcd's own words, or "". */
+/** etcd's own words, or grpc's, or "". */
 export function reasonOf(failure: unknown): string {
   const reason = failure instanceof QuorateError ? failure.data["reason"] : undefined;
   return typeof reason === "string" ? reason : "";
 }
 
-function statusOf(error: unknown): { readonly code: number | undefined; readonly details: string } {
-  if (typeof error !== "object" || error === null) return { code: undefined, details: String(error) };
+function statusOf(error: unknown): { readonly code: number; readonly details: string } {
   const { code, details, message } = error as { code?: unknown; details?: unknown; message?: unknown };
-  const text = typeof details === "string" ? details : typeof message === "string" ? message : "";
-  return { code: typeof code === "number" ? code : undefined, details: text };
+  if (typeof code !== "number") throw error;
+  return { code, details: typeof details === "string" ? details : String(message) };
 }

@@ -4,6 +4,7 @@ import type * as Grpc from "@grpc/grpc-js";
 import type { ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
 import type * as ConnectionPool from "etcd3/lib/connection-pool.js";
 import type * as Rpc from "etcd3/lib/rpc.js";
+import { ConnectionGone } from "./failure.ts";
 
 // etcd3 as a whole also loads its Watcher, Lease, Lock and builders, which are never used here. What it is made of comes from
 // its own folder, so that there is one copy of each.
@@ -140,7 +141,7 @@ export class Link {
     });
     stream.on("error", end);
     stream.on("end", () => {
-      end(new Error("The server ended the stream"));
+      end(new ConnectionGone("The server ended the stream"));
     });
     return {
       write: (request) => {
@@ -191,7 +192,7 @@ export class Link {
   /** A connected wire. Until it returns nothing has been sent. Rejects as soon as dialling has failed once. */
   async #ready(signal: AbortSignal): Promise<Wire> {
     signal.throwIfAborted();
-    if (this.#closed) throw new Error("The link is closed");
+    if (this.#closed) throw new ConnectionGone("The link is closed");
     const wire = (this.#wire ??= this.#dial());
     for (let state = wire.channel.getConnectivityState(true); state !== READY;) {
       if (state === TRANSIENT_FAILURE) {
@@ -200,7 +201,7 @@ export class Link {
         this.#drop(wire);
         throw why;
       }
-      if (state === SHUTDOWN) throw new Error("The connection was closed");
+      if (state === SHUTDOWN) throw new ConnectionGone("The connection was closed");
       state = await stateAfter(wire.channel, state, signal);
     }
     return wire;
@@ -250,7 +251,7 @@ function invoke(
         }
         resolve(response);
       } catch (refused) {
-        reject(refused as Error);
+        reject(refused);
       }
     });
     signal.addEventListener("abort", abort, { once: true });
@@ -262,7 +263,7 @@ function whyNotConnected({ host }: Wire): Promise<Error> {
   return new Promise((resolve) => {
     const client = host.getServiceClient("Maintenance") as unknown as Record<string, UnaryMethod>;
     client["status"]!.call(client, {}, metadata(false), {}, (error) => {
-      resolve(error ?? new Error("No connection established"));
+      resolve(error ?? new ConnectionGone("No connection established"));
     });
   });
 }

@@ -14,7 +14,7 @@ export function readMembership(caller: Caller, options: CallOptions & { readonly
     options,
     async ({ kv, cluster }, endpoint) => {
       const read = await kv.txn(request);
-      const list = await cluster.memberList({ linearizable: true } as object);
+      const list = await cluster.memberList({ linearizable: true });
       return {
         clusterId: toHex(list.header.cluster_id),
         members: list.members.map(memberRow),

@@ -139,7 +139,7 @@ export class Session implements AsyncDisposable {
     const tried = new Set<string>();
     for (;;) {
       this.signal.throwIfAborted();
-      const { candidates } = this;
+      const candidates = this.#candidates;
       const endpoint = this.#stream?.endpoint ?? candidates.find((url) => !tried.has(url));
       if (endpoint === undefined) {
         tried.clear();
@@ -160,7 +160,7 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  private get candidates(): readonly string[] {
+  get #candidates(): readonly string[] {
     return this.#client.endpoints.candidates();
   }
 

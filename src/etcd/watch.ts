@@ -30,7 +30,8 @@ const openTimeoutMs = 2_000;
 const pageSize = 10_000;
 /** etcd replays 10,000 revisions a second at most; listing that many keys again takes 0.05 s (FACTS.md). */
 const mostReplayed = 10_000;
-const pauseMs = { first: 20, most: 1_000 };
+/** Between two tries; a stream that lived for long starts anew with the first. */
+const pauseMs = { first: 20, most: 1_000, mostAfterStart: 250, longMs: 1_000 };
 
 /** Why a stream ended, as far as it matters for going on. */
 type Ended = { readonly why: "lost"; readonly failure: QuorateError } | { readonly why: "compacted" };
@@ -65,6 +66,8 @@ class RangeWatch {
   /** Highest raft term seen: a lower one later is another history of the same cluster. */
   #term = 0;
   #pauseMs = pauseMs.first;
+  /** When the present stream started to deliver. */
+  #startedMs: number | undefined;
 
   constructor(
     client: EtcdClient,
@@ -104,10 +107,18 @@ class RangeWatch {
         this.#signal.throwIfAborted();
         if (!passes(error)) throw error;
         this.#log?.debug({ start: this.#range.start, err: error, pauseMs: this.#pauseMs }, "the watch was interrupted");
-        await this.#clock.sleep(this.#pauseMs, this.#signal);
-        this.#pauseMs = Math.min(2 * this.#pauseMs, pauseMs.most);
+        await this.#pause();
       }
     }
+  }
+
+  async #pause(): Promise<void> {
+    const startedMs = this.#startedMs;
+    this.#startedMs = undefined;
+    if (startedMs !== undefined && this.#clock.nowMs() - startedMs > pauseMs.longMs) this.#pauseMs = pauseMs.first;
+    await this.#clock.sleep(this.#pauseMs, this.#signal);
+    const most = startedMs === undefined ? pauseMs.most : pauseMs.mostAfterStart;
+    this.#pauseMs = Math.min(2 * this.#pauseMs, most);
   }
 
   /** Whether resuming is impossible, wrong, or slower than listing again. */
@@ -176,7 +187,7 @@ class RangeWatch {
       }
       if (response.created) {
         created.abort();
-        this.#pauseMs = pauseMs.first;
+        this.#startedMs = this.#clock.nowMs();
         this.#setLive(true);
       }
       const changes = state.apply(response.events);

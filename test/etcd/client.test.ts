@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../src/clock.ts";
-import { QuorateError } from "../../src/errors.ts";
+import type { QuorateError } from "../../src/errors.ts";
 import { EtcdClient } from "../../src/etcd/index.ts";
 import type { EtcdClientOptions } from "../../src/etcd/index.ts";
 import { startEtcd } from "../support/etcd-process.ts";

@@ -173,7 +173,7 @@ class Node implements EtcdNode {
     const child = spawn(this.#binary, this.#args, { stdio: ["ignore", "ignore", "pipe"], env });
     this.#child = child;
     if (child.pid !== undefined) leftovers.add(child.pid);
-    child.stderr!.on("data", (text: Buffer) => {
+    child.stderr.on("data", (text: Buffer) => {
       this.lines.push(...text.toString().trimEnd().split("\n"));
       this.lines.splice(0, this.lines.length - 200);
     });

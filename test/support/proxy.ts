@@ -25,6 +25,8 @@ export class FaultyProxy implements AsyncDisposable {
   #refusing = false;
   /** Since the start. */
   accepted = 0;
+  /** Connections that the client ended by a reset. */
+  resets = 0;
 
   private constructor(server: Server, target: string) {
     this.#server = server;
@@ -138,6 +140,7 @@ export class FaultyProxy implements AsyncDisposable {
     from.on("error", () => undefined);
     from.on("close", (failed: boolean) => {
       if (failed) this.#forget(pair, direction);
+      if (failed && direction === "up") this.resets++;
       // Where nothing is to pass, the other side must not hear of the end either.
       if (this.#fates[direction] !== "pass") return;
       to.destroy();
