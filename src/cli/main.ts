@@ -8,9 +8,8 @@ import { report } from "./report.ts";
  *
  * 0 ok, 1 failed, 2 usage or configuration, 3 unreachable, 4 no quorum, 5 a wait timed out, 6 refused by a safety rule, 7 no usable etcd.
  */
-export async function main(argv: readonly string[], io: Io = processIo(environment())): Promise<number> {
-  for (const stream of [process.stdout, process.stderr])
-    stream.on("error", argv[0] === "run" || argv[0] === "demo" ? goOn : endOnBrokenPipe);
+export async function main(argv: readonly string[], given?: Io): Promise<number> {
+  const io = given ?? ownIo(argv);
   try {
     // Everything behind this word belongs to etcdctl, also --help and --version.
     if (argv[0] === "etcdctl") return await (await import("./etcdctl.ts")).etcdctl(argv.slice(1), io);
@@ -21,6 +20,13 @@ export async function main(argv: readonly string[], io: Io = processIo(environme
     io.err(text);
     return exitCode;
   }
+}
+
+function ownIo(argv: readonly string[]): Io {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", argv[0] === "run" || argv[0] === "demo" ? goOn : endOnBrokenPipe);
+  }
+  return processIo(environment());
 }
 
 /** `quorate members | head -1`: whoever read has enough. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { aborted, firstOf, type Clock } from "../../clock.ts";
-import type { Env } from "../options.ts";
+import { agentFlags, logFlags, variableOf, type Env } from "../options.ts";
 import { freePorts } from "./ports.ts";
 import { descendantsOf, runsWith } from "../process-tree.ts";
 
@@ -196,5 +196,6 @@ function kill(pid: number): void {
 }
 
 function withoutOurs(env: Env): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("QUORATE_")));
+  const ours = new Set<string>([...Object.values(agentFlags), ...Object.values(logFlags)].map(variableOf));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.has(name)));
 }
