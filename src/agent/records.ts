@@ -106,11 +106,12 @@ type Schemas = typeof schemas;
 export type RecordKind = keyof Schemas;
 export type RecordOf<K extends RecordKind> = z.infer<Schemas[K]>;
 
-const maxBytes = 16_384;
+/** The longest record there can be is a plan with 20 notices of which every character is escaped: what is written can be read. */
+const maxLength = 160_000;
 
 /** The record in a value, or why it is none. Never throws. */
 export function readRecord<K extends RecordKind>(kind: K, value: string): RecordOf<K> | { readonly refused: string } {
-  if (value.length > maxBytes) return { refused: `it has ${value.length} characters, at most ${maxBytes} are allowed` };
+  if (value.length > maxLength) return { refused: `it has ${value.length} characters, at most ${maxLength} are allowed` };
   let json: unknown;
   try {
     json = JSON.parse(value);

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { access, chmod, constants, mkdir, mkdtemp, open, readFile, rename, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { QuorateError, messageOf } from "../errors.ts";
 import { quote } from "../keys.ts";
@@ -46,8 +46,9 @@ export class Prefix implements AsyncDisposable {
    * @throws QuorateError PREFIX_UNUSABLE (cannot be made or written, or holds another host's state), PREFIX_IN_USE.
    */
   static async open(folder: string | undefined, temporaryRoot: string, hostname: string): Promise<Prefix> {
-    const path = folder ?? (await mkdtemp(temporaryRoot));
+    let path = folder ?? temporaryRoot;
     try {
+      if (folder === undefined) path = await mkdtemp(temporaryRoot);
       await mkdir(path, { recursive: true, mode: 0o700 });
       await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
       if (folder === undefined) await chmod(path, 0o700);
@@ -65,7 +66,7 @@ export class Prefix implements AsyncDisposable {
       if (!state) await prefix.save({});
       return prefix;
     } catch (error) {
-      lock.close();
+      await unlock(lock);
       throw error;
     }
   }
@@ -76,18 +77,20 @@ export class Prefix implements AsyncDisposable {
 
   /** Changes the state, on disk first by an atomic rename. Calls are carried out in order. */
   save(change: { [K in keyof AgentState]?: AgentState[K] | undefined }): Promise<void> {
-    this.#saving = this.#saving.then(async () => {
+    const saved = this.#saving.then(async () => {
       const next = stateSchema.parse({ ...this.#state, ...change });
       await writeState(join(this.folder, "state.json"), next);
       this.#state = next;
     });
-    return this.#saving;
+    // A disk that was full once must not fail every later save.
+    this.#saving = saved.catch(() => undefined);
+    return saved;
   }
 
   /** Unlocks; a temporary prefix is removed. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#saving.catch(() => undefined);
-    await new Promise((resolve) => this.#lock.close(resolve));
+    await this.#saving;
+    await unlock(this.#lock);
     if (this.#temporary) await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }
@@ -138,12 +141,20 @@ async function writeState(file: string, state: AgentState): Promise<void> {
     await handle.close();
   }
   await rename(next, file);
+  // A rename survives a power cut once its folder is on disk too.
+  const folder = await open(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
 
 /** A lock that cannot outlive its process: a unix socket in the abstract namespace, named by the folder; there is no file to go stale. */
 async function lockFolder(folder: string): Promise<Server> {
   const name = `\0quorate-prefix:${await identityOf(folder)}`;
-  const server = createServer((socket) => socket.end(`${process.pid}\n`));
+  // Anyone on this host may connect, and must neither keep it open nor make it fail.
+  const server = createServer((socket) => socket.destroy());
   try {
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
@@ -157,6 +168,10 @@ async function lockFolder(folder: string): Promise<Server> {
   }
   server.unref();
   return server;
+}
+
+async function unlock(lock: Server): Promise<void> {
+  await new Promise((resolve) => lock.close(resolve));
 }
 
 /** Device and inode: the same folder under any name. */
