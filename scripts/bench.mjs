@@ -9,14 +9,18 @@ const [name, ...args] = process.argv.slice(2);
 const file = ["ts", "mjs"].map((ending) => join(folder, `${name}.${ending}`)).find((path) => existsSync(path));
 
 if (file !== undefined) {
+  await setup().catch((/** @type {unknown} */ error) => {
+    fail(error);
+    process.exit();
+  });
   try {
-    await setup();
     process.argv = [process.execPath, file, ...args];
     // Node 20 does not read TypeScript by itself.
     const { runnerImport } = await import("vite");
     await runnerImport(file, { configFile: false, logLevel: "error", esbuild: { target: "node20" } });
   } catch (error) {
-    fail(error);
+    console.error(error);
+    process.exitCode = 1;
   }
 } else {
   if (name !== undefined) {

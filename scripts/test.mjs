@@ -1,8 +1,9 @@
 // npm test: set-up, the checks, then the tests; `npm test -- test/chooser` runs a part, without the checks. With --full also the
-// slow ones, and all of them on every other etcd of the store. The last line is `N passed, N failed, N skipped`.
+// slow ones, all of them on every other etcd of the store, and the benchmarks, each of which fails when it misses its goal.
+// The last line is `N passed, N failed, N skipped`.
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,18 +19,22 @@ const full = process.argv.includes("--full");
 const part = process.argv.slice(2).filter((arg) => arg !== "--full");
 const count = { passed: 0, failed: 0, skipped: 0 };
 
+/** @type {import("node:child_process").ChildProcess | undefined} */
+let running;
+/** @type {NodeJS.Signals | undefined} */
+let stoppedBy;
+
 try {
   await ensurePackages();
+  for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"])) process.on(signal, stop);
   if (part.length === 0 && !(await check())) count.failed += 1;
   await ensureBuild();
   const etcd = await ensureEtcd();
-  console.error(`testing with etcd ${etcd.version.text} (${etcd.binary})`);
-  await testWith(undefined);
+  // The tests find what is given or in the store by themselves.
+  await testWith(etcd, etcd.from === "path");
   if (full) {
-    for (const other of listEtcds().filter(({ binary }) => binary !== etcd.binary)) {
-      console.error(`\ntesting with etcd ${other.version.text} (${other.binary})`);
-      await testWith(other.binary);
-    }
+    for (const other of listEtcds().filter(({ binary }) => binary !== etcd.binary)) await testWith(other, true);
+    if (part.length === 0) await runBenchmarks();
   }
 } catch (error) {
   fail(error);
@@ -40,18 +45,37 @@ try {
 if (count.failed > 0) process.exitCode ||= 1;
 console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
 
-/** @param {string | undefined} etcd undefined: the one the tests find themselves */
-async function testWith(etcd) {
+/** @param {NodeJS.Signals} signal */
+function stop(signal) {
+  stoppedBy = signal;
+  // A ^C reaches the child by itself.
+  if (signal !== "SIGINT") running?.kill(signal);
+}
+
+/**
+ * @param {{ binary: string, version: { text: string } }} etcd
+ * @param {boolean} tell whether the tests would find another one
+ */
+async function testWith({ binary, version }, tell) {
+  console.error(`\ntesting with etcd ${version.text} (${binary})`);
   const folder = mkdtempSync(join(tmpdir(), "quorate-test-"));
   const file = join(folder, "results.json");
   try {
-    const code = await runVitest({
+    const args = [
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      "--reporter=default",
+      "--reporter=./scripts/test-reporter.mjs",
+      ...part,
+    ];
+    const code = await runNode(args, {
       ...process.env,
-      ...(etcd && { QUORATE_ETCD_BIN: etcd }),
+      ...(tell && { QUORATE_ETCD_BIN: binary }),
       ...(full && { QUORATE_TEST_FULL: "1" }),
       QUORATE_TEST_RUN: run,
       QUORATE_TEST_RESULTS: file,
     });
+    if (!existsSync(file)) throw new Error(`the tests ended with ${code} before they were through`);
     const found = tally(/** @type {TestResults} */ (JSON.parse(readFileSync(file, "utf8"))));
     if (code !== 0 && found === 0) count.failed += 1;
   } finally {
@@ -59,17 +83,24 @@ async function testWith(etcd) {
   }
 }
 
+async function runBenchmarks() {
+  for (const file of readdirSync(join(root, "bench")).filter((name) => /\.(ts|mjs)$/.test(name))) {
+    console.error(`\nbenchmark ${file}`);
+    const code = await runNode(["scripts/bench.mjs", file.replace(/\.\w+$/, "")], { ...process.env, QUORATE_TEST_RUN: run });
+    count[code === 0 ? "passed" : "failed"] += 1;
+  }
+}
+
 /**
+ * @param {readonly string[]} args
  * @param {NodeJS.ProcessEnv} env
  * @returns {Promise<number>}
  */
-function runVitest(env) {
-  const args = ["node_modules/vitest/vitest.mjs", "run", "--reporter=default", "--reporter=./scripts/test-reporter.mjs", ...part];
+function runNode(args, env) {
+  if (stoppedBy) throw new Error(`stopped by ${stoppedBy}`);
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: root, env, stdio: "inherit" });
-    // A ^C reaches vitest by itself; what is sent to this process alone is passed on. Either way the leftovers are looked for.
-    process.on("SIGINT", () => undefined);
-    for (const signal of /** @type {const} */ (["SIGTERM", "SIGHUP"])) process.on(signal, () => child.kill(signal));
+    running = child;
     child.once("error", reject);
     child.once("close", (code) => resolve(code ?? 1));
   });
