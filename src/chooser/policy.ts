@@ -14,6 +14,8 @@ export interface ChooserPolicy {
   readonly nomineeTimeoutMs: number;
   /** The same at failure tolerance 0, where giving up helps: with two voters, or with another spare at hand. Default 5,000. */
   readonly urgentNomineeTimeoutMs: number;
+  /** A learner that the raft leader hears, but that has not started after this long, is given up. Default 600,000. */
+  readonly syncTimeoutMs: number;
   /** A lagging learner that stands still for this long is given up. Default 60,000. */
   readonly stallTimeoutMs: number;
   /** A voter that does not answer for this long is dead although its agent lives. Default 60,000. */
@@ -36,6 +38,7 @@ export const defaultPolicy: ChooserPolicy = {
   maxLag: 1_000,
   nomineeTimeoutMs: 60_000,
   urgentNomineeTimeoutMs: 5_000,
+  syncTimeoutMs: 600_000,
   stallTimeoutMs: 60_000,
   unansweredTimeoutMs: 60_000,
   healthBeforeRemovalMs: 5_000,
@@ -43,3 +46,51 @@ export const defaultPolicy: ChooserPolicy = {
   settleMs: 10_000,
   openStepTimeoutMs: 120_000,
 };
+
+/** What each field may be: a switch, or a whole number within bounds. */
+const bounds: Readonly<Record<keyof ChooserPolicy, "switch" | readonly [least: number, most: number]>> = {
+  maxSeats: [1, 99],
+  standbys: [0, 1],
+  evenVoters: "switch",
+  strictReconfigCheck: "switch",
+  maxLag: [0, 1_000_000_000],
+  nomineeTimeoutMs: [1_000, 86_400_000],
+  urgentNomineeTimeoutMs: [1_000, 86_400_000],
+  syncTimeoutMs: [1_000, 86_400_000],
+  stallTimeoutMs: [1_000, 86_400_000],
+  unansweredTimeoutMs: [1_000, 86_400_000],
+  healthBeforeRemovalMs: [0, 86_400_000],
+  stabilizationMs: [0, 86_400_000],
+  settleMs: [0, 86_400_000],
+  openStepTimeoutMs: [1_000, 86_400_000],
+};
+
+/**
+ * Reads a policy as anyone may have written it, over `base`. A field that is missing, or is not what it must be, keeps
+ * the value of `base`; the latter is said in `refused`. Fields of a later version are ignored.
+ */
+export function readPolicy(
+  given: unknown,
+  base: ChooserPolicy = defaultPolicy,
+): { readonly policy: ChooserPolicy; readonly refused: readonly string[] } {
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    return { policy: base, refused: ["it is not an object"] };
+  const fields = new Map<string, unknown>(Object.entries(given));
+  const policy: Record<string, unknown> = { ...base };
+  const refused: string[] = [];
+  for (const [field, bound] of Object.entries(bounds)) {
+    const value = fields.get(field);
+    if (value === undefined) continue;
+    const why = whyNot(value, bound);
+    if (why === undefined) policy[field] = value;
+    else refused.push(`${field} ${why}`);
+  }
+  return { policy: policy as unknown as ChooserPolicy, refused };
+}
+
+function whyNot(value: unknown, bound: "switch" | readonly [number, number]): string | undefined {
+  if (bound === "switch") return typeof value === "boolean" ? undefined : "is not true or false";
+  const [least, most] = bound;
+  if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return undefined;
+  return `is not a whole number from ${least} to ${most}`;
+}

@@ -22,14 +22,18 @@ export function whyGivenUp(m: MemberSeen, s: Survey): string | undefined {
   if (m.report === "failed") return "reports that its server failed";
   if (m.report === "lost-data") return "has lost its data";
   if (!m.agentLive && !(m.agent !== undefined && seen.restarting.includes(m.agent))) return "has no agent any more";
-  if (!m.started && m.knownForMs >= nomineeTimeout(s)) return "has not started in time";
+  if (!m.started && m.knownForMs >= nomineeTimeout(m, s)) return "has not started in time";
   if ((m.lag === undefined || m.lag > policy.maxLag) && m.stalledForMs >= policy.stallTimeoutMs) return "lags and does not move";
   return undefined;
 }
 
-/** At tolerance 0 time matters, where giving up leads on: to another spare, or from two voters back to one. */
-function nomineeTimeout(s: Survey): number {
-  const { nomineeTimeoutMs, urgentNomineeTimeoutMs } = s.policy;
+/**
+ * How long a learner may take to start. At tolerance 0 time matters, where giving up leads on: to another spare, or from
+ * two voters back to one. One that the raft leader hears runs already, and may still receive a large snapshot.
+ */
+function nomineeTimeout(m: MemberSeen, s: Survey): number {
+  const { nomineeTimeoutMs, urgentNomineeTimeoutMs, syncTimeoutMs } = s.policy;
+  if (m.heard === true) return syncTimeoutMs;
   const urgent = toleranceOf(s) === 0 && (s.spares.length > 0 || s.voters.length === 2);
   return urgent ? Math.min(urgentNomineeTimeoutMs, nomineeTimeoutMs) : nomineeTimeoutMs;
 }
@@ -48,10 +52,14 @@ export const nominationsFollow: Rule = (s) => {
     if (m.agent === undefined || !m.agentLive || leaving.includes(m.agent)) continue;
     const nomination = nominations.find((n) => n.agent === m.agent);
     if (nomination?.member === m.id) continue;
-    // A learner was nominated before it was added, so the nomination was deleted; one without a member id was only not finished.
-    if (nomination === undefined && m.role === "learner") {
-      return remove(m, "surplus", `learner ${m.agent} is not nominated`);
+    const second =
+      nomination?.member !== undefined && members.some((other) => other.id === nomination.member && other.agent === m.agent);
+    // A learner is nominated before it is added: one without a nomination is not wanted. One whose nomination lacks the
+    // member id was only not finished.
+    if (m.role === "learner" && (nomination === undefined || second)) {
+      return remove(m, "surplus", `learner ${m.agent} is ${second ? "a second seat of its agent" : "not nominated"}`);
     }
+    if (second) continue;
     return act({ kind: "renominate", agent: m.agent, member: m.id }, `${m.role} ${m.agent} has lost its nomination`);
   }
   return undefined;

@@ -1,5 +1,5 @@
 import type { Plan, Settled } from "./plan.ts";
-import { takesPart } from "./rank.ts";
+import { byText, takesPart } from "./rank.ts";
 import {
   act,
   agentsOf,
@@ -44,7 +44,8 @@ function plannedBy(next: ReturnType<typeof successor>): Plan | undefined {
 /** A nomination that no seat is left for. */
 export const unwantedAreWithdrawn: Rule = (s) => {
   if (s.staying.length + s.learners.length < s.hoped.seats) return undefined;
-  const agent = s.seen.nominations.map((n) => n.agent).find((name) => !s.seen.members.some((m) => m.agent === name));
+  const unseated = s.seen.nominations.map((n) => n.agent).filter((name) => !s.seen.members.some((m) => m.agent === name));
+  const [agent] = unseated.toSorted(byText);
   return agent === undefined ? undefined : act({ kind: "withdraw", agent }, `${agent} is nominated, but no seat is left`);
 };
 
@@ -89,7 +90,7 @@ function blockedBy(s: Survey, seats: number, wanted: number): string | undefined
   const { idealClusterSize: ideal } = s.seen;
   const causes: string[] = [];
   if (seats < wanted) {
-    for (const v of s.seen.volunteers.toSorted((a, b) => (a.agent < b.agent ? -1 : 1))) {
+    for (const v of s.seen.volunteers.toSorted((a, b) => byText(a.agent, b.agent))) {
       const passedOver = s.seen.passedOver.find((p) => p.agent === v.agent);
       if (s.seen.members.some((m) => m.agent === v.agent) || s.seen.leaving.includes(v.agent)) continue;
       if (passedOver !== undefined) causes.push(`${v.agent} was passed over: ${passedOver.reason}`);
@@ -99,8 +100,10 @@ function blockedBy(s: Survey, seats: number, wanted: number): string | undefined
       `${wanted - seats} more ${wanted - seats === 1 ? "volunteer is" : "volunteers are"} needed for the ideal size of ${ideal}`,
     );
   }
-  if (seats > s.target.seats)
-    causes.push(`${count(s.voters.filter((m) => m.agent === undefined).length, "member")} Quorate did not add`);
+  const strangers = s.voters.filter((m) => m.agent === undefined).map((m) => m.id);
+  if (s.voters.length > s.target.voters && strangers.length > 0) {
+    causes.push(`${count(strangers.length, "member")} that Quorate did not add and never removes: ${listOf(strangers)}`);
+  }
   if (ideal > s.policy.maxSeats) causes.push(`at most ${s.policy.maxSeats} seats are filled (max seats)`);
   return causes.length === 0 ? undefined : causes.join("; ");
 }

@@ -23,12 +23,7 @@ export const leaversGo: Rule = (s) => {
   const first = s.leavers[0];
   const leaver = learner ?? first;
   if (leaver === undefined) return undefined;
-  if (nobodyStays(s)) {
-    return wait(
-      { on: "stayer", leaving: s.seen.leaving.toSorted() },
-      "every agent leaves, so all stop in place and keep their data",
-    );
-  }
+  if (nobodyStays(s)) return wait({ on: "stayer", leaving: s.seen.leaving.toSorted() }, whyNobodyStays(s));
   if (learner !== undefined) return remove(learner, "leaving", `learner ${nameOf(learner)} leaves`);
   if (first === undefined) return undefined;
 
@@ -37,9 +32,6 @@ export const leaversGo: Rule = (s) => {
     const next = successor(s, why, false);
     if (next !== undefined) {
       if (!("ready" in next)) return next;
-      const dead = s.dead[0];
-      if (dead !== undefined && removeBeforePromotion(s))
-        return bury(s, dead, `${obituary(s, dead)}, and ${nameOf(next.ready)} is in sync`);
       return promote(next.ready, `${why}, and ${nameOf(next.ready)} takes its vote over`);
     }
   }
@@ -124,7 +116,8 @@ export const surplusGoes: Rule = (s) => {
 /** The learner that nobody needs: not as a voter, not as the even seat, not as the standby. */
 function surplusLearner(s: Survey): MemberSeen | undefined {
   if (s.learners.length > 1) return s.learners[0];
-  const needed = s.staying.length < s.hoped.voters || s.target.seats > s.target.voters || s.policy.standbys > 0;
+  const standby = s.policy.standbys > 0 && s.target.seats < s.policy.maxSeats;
+  const needed = s.staying.length < s.hoped.voters || s.target.seats > s.target.voters || standby;
   return needed ? undefined : s.learners[0];
 }
 
@@ -151,6 +144,16 @@ function nobodyStays(s: Survey): boolean {
   return (
     s.spares.length === 0 && s.pending.length === 0 && members.every((m) => m.agent !== undefined && leaving.includes(m.agent))
   );
+}
+
+function whyNobodyStays(s: Survey): string {
+  const { volunteers, leaving, members } = s.seen;
+  const others = volunteers
+    .filter((v) => !leaving.includes(v.agent) && !members.some((m) => m.agent === v.agent))
+    .map((v) => v.agent);
+  return others.length === 0
+    ? "every agent leaves, so all stop in place and keep their data"
+    : `every agent with a seat leaves, and ${listOf(others)} can not take over, so all stop in place and keep their data`;
 }
 
 function are(members: readonly MemberSeen[]): string {

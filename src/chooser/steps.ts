@@ -29,7 +29,8 @@ export function remove(
 
 /** Removes a voter that takes part; raft leadership is moved away from it first. */
 export function letGo(s: Survey, m: MemberSeen, cause: "surplus" | "leaving", because: string): Plan {
-  const to = s.staying.findLast((other) => other !== m && takesPart(other));
+  const restarting = (other: MemberSeen): boolean => other.agent !== undefined && s.seen.restarting.includes(other.agent);
+  const to = s.staying.findLast((other) => other !== m && takesPart(other) && !restarting(other));
   if (!m.raftLeader || !m.answers || to === undefined) return remove(m, cause, because);
   return act(
     { kind: "move-leader", from: m.id, fromAgent: m.agent, to: to.id, toAgent: to.agent },

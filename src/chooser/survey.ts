@@ -81,6 +81,8 @@ export function whyDead(m: MemberSeen, seen: ClusterSnapshot, policy: ChooserPol
   if (seen.restarting.includes(m.agent)) return undefined;
   if (m.report === "failed") return "reports that its server failed";
   if (!m.agentLive) return "is gone with its agent";
+  // A learner that never started has a time limit of its own.
+  if (m.role === "learner" && !m.started) return undefined;
   return m.unansweredForMs >= policy.unansweredTimeoutMs ? "has not answered for too long" : undefined;
 }
 
