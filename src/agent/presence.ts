@@ -106,28 +106,32 @@ export class Presence {
   async #claim(session: Session, signal: AbortSignal): Promise<void> {
     const { client, keys, hostname, clock, log } = this.#deps;
     const key = keys.agents.key(hostname);
-    const value = (): string => writeRecord("agentRecord", this.#wanted.record);
     const giveUpAtMs = clock.nowMs() + Math.max(session.ttlMs, 10_000) + 2_000;
     for (let said = false; ;) {
       session.check();
+      // What is shown may change while this is on its way: only what was sent counts as written.
+      const value = writeRecord("agentRecord", this.#wanted.record);
+      const claimed = (): void => {
+        this.#written.set(key, value);
+      };
       const first = await client.txn(
         {
           compare: [{ key, createRevision: 0 }],
-          then: [{ put: key, value: value(), lease: session.lease }],
+          then: [{ put: key, value, lease: session.lease }],
           else: [{ range: key }],
         },
         { signal, repeatable: true },
       );
-      if (first.succeeded) break;
+      if (first.succeeded) return claimed();
       const entry = first.ranges[0]?.[0];
       if (!entry) continue;
       const record = readRecord("agentRecord", entry.value);
       if (entry.lease === "0" || isRefused(record) || record.identity === this.#wanted.record.identity) {
         const again = await client.txn(
-          { compare: [{ key, modRevision: entry.modRevision }], then: [{ put: key, value: value(), lease: session.lease }] },
+          { compare: [{ key, modRevision: entry.modRevision }], then: [{ put: key, value, lease: session.lease }] },
           { signal, repeatable: true },
         );
-        if (again.succeeded) break;
+        if (again.succeeded) return claimed();
         continue;
       }
       if (clock.nowMs() >= giveUpAtMs) {
@@ -143,7 +147,6 @@ export class Presence {
       said = true;
       await clock.sleep(500, signal);
     }
-    this.#written.set(key, value());
   }
 
   #keysWanted(): Map<string, string> {

@@ -62,7 +62,10 @@ export class Volunteer {
           await this.#opening.finally(() => {
             this.#opening = undefined;
           });
-        } else if (this.#stub && (nonce !== this.#answered || clock.nowMs() >= openUntilMs)) await this.freePorts();
+        } else if (this.#stub && (nonce !== this.#answered || clock.nowMs() >= openUntilMs)) {
+          await this.freePorts();
+          continue; // The next leader's nonce may be there already.
+        }
         if (this.#stub) {
           await firstOf<void>(
             signal,

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { Step } from "../../chooser/plan.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
-import { grantLease, type Compare, type EtcdClient, type Leadership, type Op } from "../../etcd/index.ts";
+import { grantLease, mayHaveHappened, type Compare, type EtcdClient, type Leadership, type Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { short, writeRecord, type SeatRecord, type StepRecord } from "../records.ts";
 import { takingPart, verdict, type GatedCall } from "./gate.ts";
@@ -49,8 +49,10 @@ export async function carryOut(
     case "move-leader":
       return moveLeader(deps, step, seen, signal);
     case "add-learner": {
-      const peerUrls = seen.look.nominated.get(step.agent)?.value;
-      if (!peerUrls) return { held: `the nomination of ${step.agent} is gone` };
+      if (!seen.look.nominated.has(step.agent)) return { held: `the nomination of ${step.agent} is gone` };
+      // What the volunteer was proved to answer on, not what stands in a key that anyone can write.
+      const peerUrls = seen.look.volunteers.get(step.agent)?.value;
+      if (!peerUrls) return { held: `${step.agent} does not volunteer any more` };
       return member(deps, { op: "add-learner", agent: step.agent, peerUrls: [...peerUrls] }, false, because, seen, signal);
     }
     case "promote":
@@ -69,7 +71,9 @@ export async function carryOut(
     case "complete": {
       const open = seen.look.step?.value;
       if (!open) return done;
-      return member(deps, open, true, because, seen, signal);
+      // URLs that are not the volunteer's own by now were never proved.
+      const proved = open.op !== "add-learner" || provedUrls(open, seen.look);
+      return step.send && proved ? member(deps, open, true, because, seen, signal) : closeOpen(deps, open, because, seen, signal);
     }
   }
 }
@@ -89,7 +93,7 @@ async function member(
   const again = await look(client, keys, signal);
   const changed = differs(seen.look, again, call);
   if (changed !== undefined) return { held: changed };
-  if (await hasHappened(call, again)) return close(deps, call, again, because, undefined, signal);
+  if (hasHappened(call, again)) return close(deps, call, again, because, undefined, signal);
   const rows = again.membership.members;
   const { raftLeader } = seen;
   if (raftLeader === undefined) return { held: "no raft leader is known" };
@@ -132,7 +136,7 @@ async function member(
   } catch (error) {
     signal.throwIfAborted();
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
-    if (error instanceof QuorateError && error.code === "ETCD_REFUSED") {
+    if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
       await clear(deps, signal);
       return { held: short(`etcd: ${String(error.data["reason"] ?? messageOf(error))}`) };
     }
@@ -140,6 +144,16 @@ async function member(
     throw error;
   }
   return close(deps, call, again, because, added, signal);
+}
+
+/** A record whose call is not to be sent: closed with what follows where it has happened, dropped where it has not. */
+async function closeOpen(deps: CarryOutDeps, open: Call, because: string, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+  const again = await look(deps.client, deps.keys, signal);
+  if (again.step?.entry.modRevision !== seen.look.step?.entry.modRevision)
+    return { held: "the recorded step has changed meanwhile" };
+  if (hasHappened(open, again)) return close(deps, open, again, because, undefined, signal);
+  await clear(deps, signal);
+  return done;
 }
 
 /** Why the plan no longer rests on what is there; undefined when it does. */
@@ -156,11 +170,17 @@ function differs(before: Look, now: Look, call: Call): string | undefined {
   const seatOf = (look: Look): number | undefined => look.seats.get(call.agent ?? "")?.entry.modRevision;
   if (seatOf(before) !== seatOf(now)) return `the nomination of ${call.agent} has changed meanwhile`;
   if (before.leaving.has(call.agent) !== now.leaving.has(call.agent)) return `${call.agent} has changed its mind about leaving`;
-  if (call.op === "add-learner" && !now.volunteers.has(call.agent)) return `${call.agent} does not volunteer any more`;
+  if (call.op === "add-learner" && !provedUrls(call, now)) return `${call.agent} does not volunteer any more with these URLs`;
   return undefined;
 }
 
-async function hasHappened(call: Call, now: Look): Promise<boolean> {
+/** The URLs to be added are those the volunteer offers: the plan rests on their pre-flight. */
+function provedUrls(call: Call, now: Look): boolean {
+  const offered = call.agent === undefined ? undefined : now.volunteers.get(call.agent);
+  return offered !== undefined && offered.value.join() === call.peerUrls?.join();
+}
+
+function hasHappened(call: Call, now: Look): boolean {
   const rows = now.membership.members;
   switch (call.op) {
     case "add-learner":
@@ -197,6 +217,7 @@ async function close(
       case "add-learner": {
         const memberId = added ?? rowOfUrls(call, look);
         if (seat && memberId !== undefined) ops.push(putSeat(keys, call.agent, { ...seat, member: memberId, role: "learner" }));
+        ops.push({ put: keys.nominated.key(call.agent), value: (call.peerUrls ?? []).join(",") });
         break;
       }
       case "promote":

@@ -46,15 +46,14 @@ export interface SizeSeen {
   readonly last: number | undefined;
 }
 
+/** More keys than this in one range are not read: somebody floods them. */
+const mostKeys = 5_000;
+
 /** The ranges one look reads, all at one revision. */
 function ranges(keys: Keys): Op[] {
-  const limit = 1_000;
-  return [
-    ...keys.ownWithoutEvents.map(({ start, end }) => ({ range: start, end, limit: 2 * limit })),
-    { range: keys.nominated.start, end: keys.nominated.end, limit },
-    { range: keys.volunteer.start, end: keys.volunteer.end, limit },
-    { range: keys.idealClusterSize },
-  ];
+  return [...keys.ownWithoutEvents, keys.nominated, keys.volunteer]
+    .map(({ start, end }): Op => ({ range: start, end, limit: mostKeys }))
+    .concat({ range: keys.idealClusterSize });
 }
 
 export async function look(client: EtcdClient, keys: Keys, signal: AbortSignal): Promise<Look> {
@@ -110,6 +109,9 @@ export function readLook(membership: Membership, keys: Keys): Look {
   const passedOver = reasons(keys.passedOver);
   const pausedEntry = one(keys.paused);
   const paused = pausedEntry && readRecord("reason", pausedEntry.value);
+  // What was cut off may be the open step, or the pause: nothing is decided from half a look.
+  const cut = membership.ranges.some((range) => range.length >= mostKeys);
+  const flooded = `there are more than ${mostKeys} keys in one family under ${keys.namespace}, so not all were read`;
   return {
     membership,
     agents: all(keys.agents, (entry) => record("agentRecord", entry)),
@@ -119,7 +121,7 @@ export function readLook(membership: Membership, keys: Keys): Look {
     leaving: new Set(reasons(keys.leaving).keys()),
     restarting: new Set(reasons(keys.restarting).keys()),
     passedOver: new Map([...passedOver].map(([host, held]) => [host, held.value])),
-    paused: paused && (isRefused(paused) ? "no reason given" : paused.reason),
+    paused: cut ? flooded : paused && (isRefused(paused) ? "no reason given" : paused.reason),
     step: single("step", keys.step),
     policy: single("policy", keys.policy)?.value,
     marker: single("marker", keys.cluster)?.value,

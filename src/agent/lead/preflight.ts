@@ -154,10 +154,11 @@ export class Preflights {
   }
 }
 
+/** Undefined while there is nothing to prove; also while a former server of that host still runs: its data and instance go with it. */
 function subjectOf(host: string, look: Look): string | undefined {
   const record = look.agents.get(host)?.value;
   const urls = look.volunteers.get(host)?.value;
-  return record && urls ? `${record.instance} ${record.etcd ?? ""} ${record.proof} ${urls.join()}` : undefined;
+  return record?.server === "none" && urls ? `${record.instance} ${record.etcd ?? ""} ${record.proof} ${urls.join()}` : undefined;
 }
 
 interface Asked {

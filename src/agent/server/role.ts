@@ -33,7 +33,7 @@ export interface RoleInput {
  */
 export function serverRole({ state, data, running, nomination, membership }: RoleInput): Role {
   const { seat } = state;
-  const ours = membership && (state.clusterId === undefined || membership.clusterId === state.clusterId) ? membership : undefined;
+  const ours = membership?.clusterId === state.clusterId ? membership : undefined;
   if (seat) {
     if (ours && !ours.members.some((m) => m.id === seat.memberId)) return { kind: "give-up", memberId: seat.memberId };
     if (running || data === "has-data") return { kind: "run", memberId: seat.memberId };
@@ -46,6 +46,10 @@ export function serverRole({ state, data, running, nomination, membership }: Rol
     return { kind: "lost-data", because: `member ${seat.memberId} has run, and its data is ${data}` };
   }
   if (!nomination) return { kind: "idle", because: "not nominated" };
+  // etcd continues from any data it finds, under the member id in it, whatever it is asked to join.
+  if (data === "has-data" || data === "damaged") {
+    return { kind: "lost-data", because: "the data folder holds data of a server this agent knows nothing of: move it aside" };
+  }
   const { member } = nomination;
   if (member === undefined) return { kind: "idle", because: "nominated; the member is not added yet" };
   if (!ours) return { kind: "look", because: `nominated as member ${member}` };
