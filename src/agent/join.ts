@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import pRetry from "p-retry";
 import type { Clock } from "../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../errors.ts";
-import type { EtcdClient, Membership } from "../etcd/index.ts";
+import { EtcdClient, type Membership } from "../etcd/index.ts";
 import { isRefused, readRecord, writeRecord, type Marker, type PolicyRecord } from "./records.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
@@ -60,12 +60,15 @@ export function beginning({ seeds, server, newCluster, data, state }: BeginInput
 const markerPatienceMs = 3_000;
 const sayAfterMs = 10_000;
 
+/** What an agent knows of its cluster before it asks anybody. */
+interface Known {
+  readonly clusterId: string | undefined;
+  /** It has a server that starts from its own data: the cluster may need that to answer at all. */
+  readonly hasData: boolean;
+}
+
 /** Connects through the seeds for as long as it takes, and makes sure that the cluster is one to join. */
-export async function join(
-  deps: JoinDeps,
-  known: { readonly clusterId: string | undefined },
-  signal: AbortSignal,
-): Promise<Membership> {
+export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): Promise<Membership> {
   const { client, options, clock, log } = deps;
   const startedMs = clock.nowMs();
   let sayAtMs = startedMs + sayAfterMs;
@@ -92,6 +95,7 @@ export async function join(
     onFailedAttempt: async ({ error }) => {
       if (!isRetryable(error)) return;
       if (clock.nowMs() >= sayAtMs && strangerSinceMs === undefined) {
+        if (known.clusterId !== undefined && !known.hasData) await assertSeedsBelong(deps, known.clusterId, signal);
         const itself = options.seeds.find(
           (seed) => options.advertiseClientUrls.includes(seed) || options.clientUrls.includes(seed),
         );
@@ -121,17 +125,27 @@ class NoMarker extends Error {
   }
 }
 
+/** Its own cluster does not answer: where a seed of another one does, waiting would never end. */
+async function assertSeedsBelong({ options, clock }: JoinDeps, clusterId: string, signal: AbortSignal): Promise<void> {
+  for (const seed of options.seeds) {
+    await using client = EtcdClient.create({ endpoints: [seed], clock });
+    const seen = await client.readMembership({ signal, timeoutMs: 2_000 }).catch(() => undefined);
+    signal.throwIfAborted();
+    if (seen && seen.clusterId !== clusterId) throw anotherCluster(seen, clusterId);
+  }
+}
+
+function anotherCluster({ endpoint, clusterId: found }: Membership, clusterId: string): QuorateError {
+  return new QuorateError(
+    "WRONG_CLUSTER",
+    `Cannot join through ${endpoint}: it serves cluster ${found}, and this host belongs to ${clusterId}`,
+    { hint: "check --seeds; to change clusters use another --prefix" },
+  );
+}
+
 async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | undefined, signal: AbortSignal): Promise<void> {
   const { client, options, log } = deps;
-  if (clusterId !== undefined && seen.clusterId !== clusterId) {
-    throw new QuorateError(
-      "WRONG_CLUSTER",
-      `Cannot join through ${seen.endpoint}: it serves cluster ${seen.clusterId}, and this host belongs to ${clusterId}`,
-      {
-        hint: "check --seeds; to change clusters use another --prefix",
-      },
-    );
-  }
+  if (clusterId !== undefined && seen.clusterId !== clusterId) throw anotherCluster(seen, clusterId);
   if (!options.server) return; // Any etcd will do.
   const entry = seen.ranges[0]?.[0];
   const marker = entry && readRecord("marker", entry.value);

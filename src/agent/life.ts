@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { rm } from "node:fs/promises";
 import type { Logger } from "pino";
 import { aborted, firstOf, within, type Clock } from "../clock.ts";
@@ -145,6 +146,7 @@ export class AgentLife {
     let leftOver: AgentExit | undefined;
     const ending = new AbortController();
     const living = AbortSignal.any([signal, ending.signal]);
+    setMaxListeners(100, living); // Every part of the agent listens to it; Node would call more than ten a leak.
     const parts: Promise<unknown>[] = [];
     try {
       if (begin.kind === "found") await this.#found(prefix, supervisor, living);
@@ -154,7 +156,8 @@ export class AgentLife {
       this.#tell();
       const seen = await firstOf<Membership | "leave">(
         living,
-        (s) => join({ client, options, clock, log }, { clusterId: prefix.state.clusterId }, s),
+        (s) =>
+          join({ client, options, clock, log }, { clusterId: prefix.state.clusterId, hasData: begin.kind === "continue" }, s),
         (s) => this.#untilLeaveAsked(s),
       );
       if (seen === "leave") return { exitCode: 0, error: undefined, how: "stopped", notice: undefined };
@@ -183,6 +186,7 @@ export class AgentLife {
       if (!serving) this.#keep("server", supervisor?.run(living), ending, parts);
       this.#keep("volunteer", volunteer?.run(living), ending, parts);
       this.#keep("endpoints", this.#followEndpoints(prefix, client, living), ending, parts);
+      this.#keep("restarted", this.#endRestart(prefix, client, living), ending, parts);
       this.#keep("ready", this.#announce(begin.kind === "found", living), ending, parts);
       try {
         await this.#untilLeaveAsked(living);
@@ -538,6 +542,29 @@ export class AgentLife {
       if (this.#view.get(this.#options.keys.leaving.key(host)) === undefined) return true;
     }
     return false;
+  }
+
+  /** The restart that this host announced is over when its server serves again, or when there is no seat to come back to. */
+  async #endRestart(prefix: Prefix, client: EtcdClient, signal: AbortSignal): Promise<never> {
+    const key = this.#options.keys.restarting.key(this.#options.hostname);
+    const bell = new Doorbell();
+    this.#view.subscribe(bell, signal);
+    for (;;) {
+      const over = this.#news.kind === "serving" || (this.#news.kind === "none" && prefix.state.seat === undefined);
+      const announced = over && this.#phase !== "stopping" && this.#view.get(key) !== undefined;
+      if (!announced) {
+        await bell.wait(signal);
+        continue;
+      }
+      try {
+        await client.txn({ then: [{ del: key }] }, { signal, repeatable: true });
+        await bell.wait(signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isRetryable(error)) throw error;
+        await this.#deps.clock.sleep(250, signal);
+      }
+    }
   }
 
   /** Keeps the seat for a while although the session ends. */
