@@ -23,7 +23,9 @@ export function whyGivenUp(m: MemberSeen, s: Survey): string | undefined {
   if (m.report === "lost-data") return "has lost its data";
   if (!m.agentLive && !(m.agent !== undefined && seen.restarting.includes(m.agent))) return "has no agent any more";
   if (!m.started && m.knownForMs >= nomineeTimeout(m, s)) return "has not started in time";
-  if ((m.lag === undefined || m.lag > policy.maxLag) && m.stalledForMs >= policy.stallTimeoutMs) return "lags and does not move";
+  if (m.lag !== undefined && m.lag > policy.maxLag && m.stalledForMs >= policy.stallTimeoutMs) return "lags and does not move";
+  // Heard, so not dead; but what never answers can never be promoted, and there is one learner slot.
+  if (m.unansweredForMs >= policy.syncTimeoutMs) return "has not answered for too long";
   return undefined;
 }
 

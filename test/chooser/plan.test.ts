@@ -102,6 +102,15 @@ describe("rule 4: learners without a future", () => {
   test("a learner that restarts keeps its seat", () => {
     expect(say("ideal 4 | voters h1 h2 h3 | learners h4! | restarting h4")).toBe("wait learner h4");
   });
+  test("a learner that restarts is not taken for one that stands still", () => {
+    const seen = cluster("ideal 4 | voters h1 h2 h3 | learners h4! | restarting h4");
+    const still = { ...seen, members: seen.members.map((m) => ({ ...m, stalledForMs: 120_000, unansweredForMs: 120_000 })) };
+    expect(plan(still, defaultPolicy)).toMatchObject({ waiting: { on: "learner", agent: "h4" } });
+  });
+  test("a learner that is heard but never answers does not keep the only slot for ever", () => {
+    expect(say("ideal 3 | voters h1 h2 | learners h3%& | spares h4")).toBe("wait learner h3");
+    expect(say("ideal 3 | voters h1 h2 | learners h3§& | spares h4")).toBe("remove h3 failed-learner pass-over");
+  });
   test("a learner that lags but moves is waited for", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3~ | spares h4")).toBe("wait learner h3");
   });
@@ -217,6 +226,14 @@ describe("rule 6: leaving", () => {
       "remove h2 dead",
       "remove h3 leaving",
       "settled 1+0, can lose 0; 2 more volunteers are needed for the ideal size of 3",
+    );
+  });
+  test("one of five is dead and one leaves, no spare: the dead one goes first, which costs no tolerance", () => {
+    tells(
+      "ideal 5 | voters h1 h2 h3 h4 h5! | leaving h4",
+      "remove h5 dead",
+      "remove h4 leaving",
+      "settled 3+0, can lose 1; 2 more volunteers are needed for the ideal size of 5",
     );
   });
   test("one is dead and one leaves with one spare: the spare takes the leaver's vote, the dead seat stays for its return", () => {

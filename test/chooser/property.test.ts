@@ -112,7 +112,7 @@ const policies: fc.Arbitrary<ChooserPolicy> = fc
   })
   .map((some) => ({ ...defaultPolicy, ...some }));
 
-const runs = { numRuns: Number(process.env["RUNS"] ?? 1_500) };
+const runs = { numRuns: Number(process.env["RUNS"] ?? 800) };
 const takesPart = (m: MemberSeen): boolean => m.answers && m.heard !== false;
 const votersOf = (seen: ClusterSnapshot): MemberSeen[] => seen.members.filter((m) => m.role === "voter");
 const hasQuorum = (seen: ClusterSnapshot): boolean => keepsQuorum(votersOf(seen).length, votersOf(seen).filter(takesPart).length);

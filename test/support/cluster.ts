@@ -19,6 +19,7 @@ import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from ".
  *   &  silent to the planner, but heard by the raft leader  %  silent for two minutes, its agent lives
  *   +  added a moment ago, not started                      -  added two minutes ago, never started
  *   ~  started, far behind, moving                          _  started, far behind, not moving
+ *   §  silent for an hour
  *   *  the raft leader (else the first healthy voter)       x  its server runs, its agent is gone
  *   f  its agent reports a failed server                    l  its agent reports lost data
  *   @zone  ^priority  #age (revision of the nomination)     :ms  healthy for so long
@@ -96,7 +97,7 @@ const known = new Set(
 );
 
 function read(word: string): { name: string; marks: string; zone: string; priority: number; age: number; forMs: number } {
-  const match = /^([hm][0-9]+)([!?&%+\-~_*xfl]*)(?:@([a-z]+))?(?:\^(-?[0-9]+))?(?:#([0-9]+))?(?::([0-9]+))?$/.exec(word);
+  const match = /^([hm][0-9]+)([!?&%§+\-~_*xfl]*)(?:@([a-z]+))?(?:\^(-?[0-9]+))?(?:#([0-9]+))?(?::([0-9]+))?$/.exec(word);
   if (!match) throw new Error(`Cannot read the member ${JSON.stringify(word)}`);
   const [, name = "", marks = "", zone = "", priority, age, forMs] = match;
   return { name, marks, zone, priority: Number(priority ?? 0), age: Number(age ?? 0), forMs: Number(forMs ?? hour) };
@@ -106,7 +107,7 @@ function member(word: string, role: MemberRole): MemberSeen {
   const { name, marks, zone, priority, age, forMs } = read(word);
   const has = (mark: string): boolean => marks.includes(mark);
   const unstarted = has("+") || has("-");
-  const silent = unstarted || ["!", "?", "&", "%", "f", "l"].some(has);
+  const silent = unstarted || ["!", "?", "&", "%", "§", "f", "l"].some(has);
   const behind = has("~") || has("_");
   const stranger = name.startsWith("m");
   const long = 120_000;
@@ -119,7 +120,7 @@ function member(word: string, role: MemberRole): MemberSeen {
     answers: !silent,
     heard: !silent || has("&"),
     healthyForMs: silent ? 0 : forMs,
-    unansweredForMs: !silent ? 0 : has("%") || has("-") ? long : 1_000,
+    unansweredForMs: !silent ? 0 : has("§") ? hour : has("%") || has("-") ? long : 1_000,
     knownForMs: has("-") ? long : unstarted ? 100 : hour,
     lag: silent ? undefined : behind ? 100_000 : 0,
     stalledForMs: has("_") ? long : 0,

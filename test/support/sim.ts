@@ -231,8 +231,10 @@ export class Sim {
     const { world } = this;
     const after = world.after(call);
     if (!after) return "etcd would refuse";
-    const running = world.voters().filter((m) => world.runs(m)).length;
-    if (this.policy.strictReconfigCheck && call.op === "add-learner" && running < quorumOf(world.voters().length + 1)) {
+    const voters = world.voters();
+    const running = voters.filter((m) => world.runs(m)).length;
+    const strict = this.policy.strictReconfigCheck && voters.length > 1;
+    if (strict && call.op === "add-learner" && running < quorumOf(voters.length + 1)) {
       return "etcd's strict check would refuse";
     }
     if (!world.hasQuorum(after)) return "quorum would be lost";
