@@ -1,0 +1,86 @@
+import { describe, expect, test } from "vitest";
+import { beginning, type BeginInput } from "../../src/agent/join.ts";
+import { QuorateError } from "../../src/errors.ts";
+
+const nothing: BeginInput = { seeds: [], server: true, newCluster: false, data: "absent", state: { endpoints: [] } };
+const seeds = ["http://s1:2379"];
+const member = { clusterId: "c1", seat: { memberId: "aa" }, endpoints: ["http://h2:2379", "http://h3:2379"] };
+
+function begins(input: Partial<BeginInput>): ReturnType<typeof beginning> | "refused" {
+  try {
+    return beginning({ ...nothing, ...input });
+  } catch (error) {
+    expect(error).toBeInstanceOf(QuorateError);
+    expect(error).toMatchObject({ code: "REFUSED", exitCode: 6, hint: expect.stringContaining("--seeds") as string });
+    return "refused";
+  }
+}
+
+describe("beginning()", () => {
+  test.each<[string, Partial<BeginInput>, ReturnType<typeof begins>]>([
+    ["no seeds and no state: the first server", {}, { kind: "found" }],
+    ["seeds: as a client", { seeds }, { kind: "join", through: seeds }],
+    ["seeds, no server: as a client", { seeds, server: false }, { kind: "join", through: seeds }],
+    [
+      "a seat with data: from its own data, before any seed",
+      { seeds, data: "has-data", state: member },
+      { kind: "continue", memberId: "aa" },
+    ],
+    ["a seat with data, no seeds: the same", { data: "has-data", state: member }, { kind: "continue", memberId: "aa" }],
+    ["a seat without data: never founds, asks whom it knew", { state: member }, { kind: "join", through: member.endpoints }],
+    ["a seat with an empty folder: the same", { data: "empty", state: member }, { kind: "join", through: member.endpoints }],
+    ["a seat with damaged data: the same", { data: "damaged", state: member }, { kind: "join", through: member.endpoints }],
+    [
+      "seeds and former endpoints: the seeds first, none twice",
+      { seeds: [...seeds, "http://h2:2379"], state: member },
+      { kind: "join", through: ["http://s1:2379", "http://h2:2379", "http://h3:2379"] },
+    ],
+    [
+      "was a client of a cluster: asks it again, and does not found",
+      { state: { clusterId: "c1", endpoints: ["http://h2:2379"] } },
+      { kind: "join", through: ["http://h2:2379"] },
+    ],
+    ["belonged to a cluster and knows nobody", { state: { clusterId: "c1", endpoints: [] } }, "refused"],
+    ["belonged to a cluster, lost its data and knows nobody", { state: { ...member, endpoints: [] } }, "refused"],
+    ["the same, with a seed", { seeds, state: { ...member, endpoints: [] } }, { kind: "join", through: seeds }],
+    [
+      "a seat with data, but no server is wanted: as a client",
+      { server: false, seeds, data: "has-data", state: member },
+      {
+        kind: "join",
+        through: [...seeds, ...member.endpoints],
+      },
+    ],
+    [
+      "a founder that was killed before it knew its cluster: founds again, on the same data",
+      { data: "has-data" },
+      { kind: "found" },
+    ],
+    [
+      "a new cluster is wanted: founds whatever was before",
+      { newCluster: true, data: "has-data", state: member },
+      { kind: "found" },
+    ],
+  ])("%s", (_what, input, expected) => {
+    expect(begins(input)).toEqual(expected);
+  });
+
+  test("state of a cluster never founds, whatever else is so, unless a new cluster is asked for", () => {
+    for (const given of [[], seeds]) {
+      for (const server of [true, false]) {
+        for (const data of ["absent", "empty", "has-data", "damaged"] as const) {
+          for (const state of [member, { ...member, endpoints: [] }, { clusterId: "c1", endpoints: [] }]) {
+            const begin = begins({ seeds: given, server, data, state });
+            expect([given, server, data, state, begin === "refused" || begin.kind !== "found"]).toEqual([
+              given,
+              server,
+              data,
+              state,
+              true,
+            ]);
+          }
+        }
+      }
+    }
+  });
+});
