@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { access, chmod, constants, mkdir, mkdtemp, open, readFile, rename, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { dirname, join } from "node:path";
@@ -49,7 +50,7 @@ export class Prefix implements AsyncDisposable {
     let path = folder ?? temporaryRoot;
     try {
       if (folder === undefined) path = await mkdtemp(temporaryRoot);
-      await mkdir(path, { recursive: true, mode: 0o700 });
+      await makeFolder(path);
       await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
       if (folder === undefined) await chmod(path, 0o700);
     } catch (cause) {
@@ -92,6 +93,19 @@ export class Prefix implements AsyncDisposable {
     await this.#saving;
     await unlock(this.#lock);
     if (this.#temporary) await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+/** Node's own recursive mkdir never returns where the file system denies that the parent it has just seen exists, as /proc does. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "ENOENT" || existsSync(dirname(path))) throw error;
+    await makeFolder(dirname(path));
+    await mkdir(path, { mode: 0o700 });
   }
 }
 
