@@ -5,7 +5,8 @@ import type { Clock } from "../clock.ts";
 import { toHex } from "./codec.ts";
 import type { Endpoints } from "./endpoints.ts";
 import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, wrongCluster } from "./failure.ts";
-import type { Link, LinkStream, Rpcs } from "./link.ts";
+import type { Rpcs } from "./link.ts";
+import { abortAfter, inTime, late, passOn } from "./signals.ts";
 import type { CallOptions } from "./types.ts";
 
 const defaultTimeoutMs = 2_000;
@@ -29,28 +30,6 @@ export interface CallKind {
   readonly resetWhenLate?: boolean;
 }
 
-export interface StreamKind {
-  readonly service: "Watch" | "Lease";
-  readonly method: "watch" | "leaseKeepAlive";
-  readonly what: string;
-  readonly requireLeader: boolean;
-}
-
-/** A stream of one endpoint. */
-export interface CallerStream<Request> extends LinkStream<Request> {
-  readonly endpoint: string;
-  /**
-   * Tells that an answer is overdue: closes the stream, has the endpoint tried last for a while, and cuts the connection where
-   * nothing at all arrived since the last write. Returns the failure.
-   */
-  stalled(): QuorateError;
-}
-
-/** What ends a try that took too long; the error people see is made where the circumstances are known. */
-const late = Symbol("late");
-/** What stops a timer. */
-const inTime = Symbol("in time");
-
 /** Runs calls and streams on one cluster's endpoints: deadlines, failing over, one cluster id. */
 export class Caller {
   readonly endpoints: Endpoints;
@@ -72,8 +51,9 @@ export class Caller {
     return this.#clusterId;
   }
 
-  get isClosed(): boolean {
-    return this.#closing.signal.aborted;
+  /** Fires with CLOSED. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /**
@@ -99,7 +79,7 @@ export class Caller {
     let failure: QuorateError | undefined;
     let pause = pauseMs.first;
     for (;;) {
-      this.#admit(options.signal);
+      this.admit(options.signal);
       const left = untilMs - this.clock.nowMs();
       const candidates = options.endpoint === undefined ? this.endpoints.candidates() : [options.endpoint];
       const untried = candidates.filter((url) => !tried.has(url));
@@ -135,8 +115,8 @@ export class Caller {
     const { link, giveBack } = this.endpoints.borrow(endpoint);
     const startMs = this.clock.nowMs();
     const own = new AbortController();
-    const release = passOn([signal, this.#closing.signal], own);
-    let timer = this.#abortAfter(time.shareMs, own);
+    const release = passOn([signal, this.closing], own);
+    let timer = abortAfter(this.clock, time.shareMs, own);
     // An object, as the type checker does not see that a callback changes it.
     const request = { sent: false, bytesBefore: 0 };
     const onSent = (): void => {
@@ -146,7 +126,7 @@ export class Caller {
       if (kind.repeatable) return;
       // It cannot be given to another endpoint any more, so it gets all the time there is.
       timer.abort(inTime);
-      timer = this.#abortAfter(time.leftMs - (this.clock.nowMs() - startMs), own);
+      timer = abortAfter(this.clock, time.leftMs - (this.clock.nowMs() - startMs), own);
     };
     const circumstances = { what: kind.what, endpoint };
     const onHeader = (header: IResponseHeader): void => {
@@ -163,7 +143,7 @@ export class Caller {
     } catch (error) {
       const gaveUp = own.signal.aborted;
       if (gaveUp && request.sent && kind.resetWhenLate) link.reset();
-      this.#admit(signal);
+      this.admit(signal);
       const failure =
         gaveUp && own.signal.reason === late
           ? lateFailure({ ...circumstances, sent: request.sent }, this.clock.nowMs() - startMs)
@@ -177,107 +157,6 @@ export class Caller {
       release();
       giveBack();
     }
-  }
-
-  /**
-   * Opens a stream on one endpoint. It ends (by `onEnd`, once, with an error of ours) when the connection is lost, the
-   * endpoint leaves the list, another cluster answers, or the client is closed; not when `signal` fires once it is open.
-   */
-  async open<Request, Response extends { readonly header?: IResponseHeader }>(
-    endpoint: string,
-    kind: StreamKind,
-    handlers: { readonly onData: (response: Response) => void; readonly onEnd: (failure: QuorateError) => void },
-    options: { readonly signal: AbortSignal; readonly timeoutMs: number },
-  ): Promise<CallerStream<Request>> {
-    this.#admit(options.signal);
-    if (!this.endpoints.urls().includes(endpoint)) throw retired(kind.what, endpoint);
-    const { link, giveBack } = this.endpoints.borrow(endpoint);
-    const own = new AbortController();
-    const release = passOn([options.signal, this.#closing.signal], own);
-    const timer = this.#abortAfter(options.timeoutMs, own);
-    try {
-      return await this.#watched(link, endpoint, kind, handlers, own.signal, giveBack);
-    } catch (error) {
-      giveBack();
-      this.#admit(options.signal);
-      const circumstances = { what: kind.what, endpoint, sent: false };
-      this.endpoints.failed(endpoint);
-      throw own.signal.reason === late ? lateFailure(circumstances, options.timeoutMs) : failureOf(error, circumstances);
-    } finally {
-      timer.abort(inTime);
-      release();
-    }
-  }
-
-  async #watched<Request, Response extends { readonly header?: IResponseHeader }>(
-    link: Link,
-    endpoint: string,
-    kind: StreamKind,
-    handlers: { readonly onData: (response: Response) => void; readonly onEnd: (failure: QuorateError) => void },
-    dialling: AbortSignal,
-    giveBack: () => void,
-  ): Promise<CallerStream<Request>> {
-    let over = false;
-    const end = (error: unknown): void => {
-      if (over) return;
-      close();
-      handlers.onEnd(failureOf(error, { what: kind.what, endpoint, sent: true }));
-    };
-    const stream = await link.open<Request, Response>(
-      kind.service,
-      kind.method,
-      kind.requireLeader,
-      {
-        onData: (response) => {
-          try {
-            if (response.header) this.checkCluster(response.header, kind.what, endpoint);
-          } catch (foreign) {
-            end(foreign);
-            return;
-          }
-          handlers.onData(response);
-        },
-        onEnd: (error) => {
-          const failure = failureOf(error, { what: kind.what, endpoint, sent: true });
-          if (isOfEndpoint(failure)) this.endpoints.failed(endpoint);
-          end(failure);
-        },
-      },
-      dialling,
-    );
-    const onClosing = (): void => {
-      end(this.#closing.signal.reason);
-    };
-    const stopFollowing = this.endpoints.onRetired((url) => {
-      if (url === endpoint) end(retired(kind.what, endpoint));
-    });
-    this.#closing.signal.addEventListener("abort", onClosing);
-    const close = (): void => {
-      if (over) return;
-      over = true;
-      stopFollowing();
-      this.#closing.signal.removeEventListener("abort", onClosing);
-      stream.close();
-      giveBack();
-    };
-    // Both may have happened while it was dialling.
-    if (this.#closing.signal.aborted) onClosing();
-    else if (!this.endpoints.urls().includes(endpoint)) end(retired(kind.what, endpoint));
-    let bytesBefore = link.bytesReceived;
-    return {
-      endpoint,
-      write: (request) => {
-        bytesBefore = link.bytesReceived;
-        stream.write(request);
-      },
-      close,
-      stalled: () => {
-        close();
-        this.endpoints.failed(endpoint);
-        if (link.bytesReceived === bytesBefore) link.reset();
-        return lateFailure({ what: kind.what, endpoint, sent: true });
-      },
-    };
   }
 
   /** @throws QuorateError WRONG_CLUSTER; the endpoint is left alone then */
@@ -298,31 +177,20 @@ export class Caller {
     this.endpoints.close();
   }
 
-  #admit(signal: AbortSignal | undefined): void {
+  /** Throws the signal's reason, or CLOSED. */
+  admit(signal: AbortSignal | undefined): void {
     signal?.throwIfAborted();
-    this.#closing.signal.throwIfAborted();
+    this.closing.throwIfAborted();
   }
 
   async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
     const own = new AbortController();
-    const release = passOn([signal, this.#closing.signal], own);
+    const release = passOn([signal, this.closing], own);
     try {
       await this.clock.sleep(ms, own.signal);
     } finally {
       release();
     }
-  }
-
-  /** Aborts `target` with {@link late} after `ms`. Aborting what it returns stops the timer. */
-  #abortAfter(ms: number, target: AbortController): AbortController {
-    const stop = new AbortController();
-    this.clock.sleep(Math.max(0, ms), stop.signal).then(
-      () => {
-        target.abort(late);
-      },
-      () => undefined,
-    );
-    return stop;
   }
 
   #noEndpoint(what: string): QuorateError {
@@ -339,31 +207,7 @@ export class Caller {
   }
 }
 
-function retired(what: string, endpoint: string): QuorateError {
-  const details = { retryable: true, data: { endpoint, outcome: "unknown" } };
-  return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} is no longer an endpoint`, details);
-}
-
 /** What one endpoint gets of the time that is left. */
 function shareOf(leftMs: number, untried: number): number {
   return Math.min(leftMs, Math.max(untried === 1 ? leastLoneTryMs : leastTryMs, leftMs / Math.max(2, untried)));
-}
-
-/**
- * Aborts `target` when one of the sources fires, until the returned function is called. In place of `AbortSignal.any`, whose
- * signals stay registered with a long-lived source for good.
- */
-export function passOn(sources: readonly (AbortSignal | undefined)[], target: AbortController): () => void {
-  const undo = sources.flatMap((source) => {
-    if (source === undefined) return [];
-    const abort = (): void => {
-      target.abort(source.reason);
-    };
-    if (source.aborted) abort();
-    source.addEventListener("abort", abort, { once: true });
-    return [() => source.removeEventListener("abort", abort)];
-  });
-  return () => {
-    for (const stop of undo) stop();
-  };
 }

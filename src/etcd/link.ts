@@ -61,7 +61,7 @@ export interface LinkStream<Request> {
   close(): void;
 }
 
-export interface StreamHandlers<Response> {
+export interface LinkHandlers<Response> {
   readonly onData: (response: Response) => void;
   /** Once, unless `close()` came first. */
   readonly onEnd: (error: unknown) => void;
@@ -103,6 +103,7 @@ export class Link {
         const wire = await this.#ready(hooks.signal);
         if (hooks.proveFirst && !isProved(wire))
           await invoke(wire, "Maintenance", "status", {}, { ...hooks, requireLeader: false });
+        hooks.signal.throwIfAborted();
         hooks.onSent();
         return (await invoke(wire, service, method, request, hooks)) as never;
       },
@@ -120,36 +121,39 @@ export class Link {
 
   /** Opens a stream as soon as there is a connection. The signal ends the dialling only. */
   async open<Request, Response>(
-    service: "Watch" | "Lease",
-    method: "watch" | "leaseKeepAlive",
-    requireLeader: boolean,
-    handlers: StreamHandlers<Response>,
+    stream: {
+      readonly service: "Watch" | "Lease";
+      readonly method: "watch" | "leaseKeepAlive";
+      readonly requireLeader: boolean;
+    },
+    handlers: LinkHandlers<Response>,
     signal: AbortSignal,
   ): Promise<LinkStream<Request>> {
     const wire = await this.#ready(signal);
-    const client = wire.host.getServiceClient(service) as unknown as Record<string, DuplexMethod>;
-    const stream = client[method]!.call(client, metadata(requireLeader), {});
+    signal.throwIfAborted();
+    const client = wire.host.getServiceClient(stream.service) as unknown as Record<string, DuplexMethod>;
+    const duplex = client[stream.method]!.call(client, metadata(stream.requireLeader), {});
     let over = false;
     const end = (error: unknown): void => {
       if (over) return;
       over = true;
-      stream.cancel();
+      duplex.cancel();
       handlers.onEnd(error);
     };
-    stream.on("data", (response: unknown) => {
+    duplex.on("data", (response: unknown) => {
       if (!over) handlers.onData(response as Response);
     });
-    stream.on("error", end);
-    stream.on("end", () => {
+    duplex.on("error", end);
+    duplex.on("end", () => {
       end(new ConnectionGone("The server ended the stream"));
     });
     return {
       write: (request) => {
-        if (!over) stream.write(request);
+        if (!over) duplex.write(request);
       },
       close: () => {
         over = true;
-        stream.cancel();
+        duplex.cancel();
       },
     };
   }
@@ -214,6 +218,7 @@ function isProved({ sockets, proved }: Wire): boolean {
 
 function stateAfter(channel: Grpc.Channel, state: Grpc.connectivityState, signal: AbortSignal): Promise<Grpc.connectivityState> {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const abort = (): void => {
       reject(signal.reason as Error);
     };
@@ -233,6 +238,8 @@ function invoke(
   { signal, requireLeader, onHeader }: CallHooks,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    // It may have fired since the last await; a listener added now would not hear of it.
+    signal.throwIfAborted();
     const client = wire.host.getServiceClient(service) as unknown as Record<string, UnaryMethod>;
     const abort = (): void => {
       reject(signal.reason as Error);

@@ -3,10 +3,11 @@ import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import type { CallerStream } from "./caller.ts";
 import type { EtcdClient } from "./client.ts";
 import { toNumber } from "./codec.ts";
 import { failureOf, reasonOf } from "./failure.ts";
+import { openStream } from "./streams.ts";
+import type { EndpointStream } from "./streams.ts";
 
 export interface SessionOptions {
   /** etcd grants whole seconds, 2 at least with default timing. */
@@ -37,7 +38,7 @@ export class Session implements AsyncDisposable {
   readonly #marginMs: number;
   readonly #over = new AbortController();
   readonly #loops: Promise<unknown>;
-  #stream: CallerStream<ILeaseKeepAliveRequest> | undefined;
+  #stream: EndpointStream<ILeaseKeepAliveRequest> | undefined;
   #onAnswer: ((answer: ILeaseKeepAliveResponse | QuorateError) => void) | undefined;
   /** When the keepalive that was acknowledged last had been sent. */
   #ackedMs: number;
@@ -97,7 +98,7 @@ export class Session implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#over.abort(new QuorateError("CLOSED", "Cannot use the session: it was closed"));
     await this.#loops;
-    if (this.#client.caller.isClosed) return;
+    if (this.#client.caller.closing.aborted) return;
     const kind = { what: `revoke lease ${this.leaseHex}`, repeatable: true, writes: true };
     try {
       await this.#client.caller.run(kind, { timeoutMs: 1_000 }, ({ lease }) => lease.leaseRevoke({ ID: this.lease }));
@@ -200,8 +201,8 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  #open(endpoint: string, timeoutMs: number): Promise<CallerStream<ILeaseKeepAliveRequest>> {
-    let opened: CallerStream<ILeaseKeepAliveRequest> | undefined;
+  #open(endpoint: string, timeoutMs: number): Promise<EndpointStream<ILeaseKeepAliveRequest>> {
+    let opened: EndpointStream<ILeaseKeepAliveRequest> | undefined;
     const handlers = {
       onData: (answer: ILeaseKeepAliveResponse) => this.#onAnswer?.(answer),
       onEnd: (failure: QuorateError) => {
@@ -210,8 +211,8 @@ export class Session implements AsyncDisposable {
         this.#onAnswer?.(failure);
       },
     };
-    const kind = { service: "Lease", method: "leaseKeepAlive", what: "renew the lease", requireLeader: true } as const;
-    const opening = this.#client.caller.open<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>(endpoint, kind, handlers, {
+    const kind = { service: "Lease", method: "leaseKeepAlive", what: "renew the lease" } as const;
+    const opening = openStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>(this.#client.caller, endpoint, kind, handlers, {
       signal: this.signal,
       timeoutMs,
     });
@@ -227,23 +228,21 @@ interface Granted {
 
 async function grant(client: EtcdClient, ID: string, { ttlMs, clock }: SessionOptions, signal: AbortSignal): Promise<Granted> {
   const what = "open a session";
-  const timeoutMs = Math.min(5_000, Math.max(1_000, ttlMs / 2));
-  const sentMs = clock.nowMs();
-  const seconds = await client.caller.run(
-    { what, repeatable: true, writes: true },
-    { signal, timeoutMs },
-    async ({ lease }, endpoint) => {
-      try {
-        return toNumber((await lease.leaseGrant({ ID, TTL: Math.max(1, Math.ceil(ttlMs / 1_000)) })).TTL);
-      } catch (error) {
-        signal.throwIfAborted();
-        if (!reasonOf(failureOf(error, { what, endpoint, sent: true })).includes("lease already exists")) throw error;
-        // The answer to an earlier try was lost; the id is ours alone.
-        return toNumber((await lease.leaseTimeToLive({ ID })).grantedTTL);
-      }
-    },
-  );
-  return { ttlMs: seconds * 1_000, sentMs };
+  const timeoutMs = Math.min(5_000, Math.max(2_000, ttlMs / 2));
+  const firstMs = clock.nowMs();
+  return await client.caller.run({ what, repeatable: true, writes: true }, { signal, timeoutMs }, async ({ lease }, endpoint) => {
+    const sentMs = clock.nowMs();
+    try {
+      const granted = await lease.leaseGrant({ ID, TTL: Math.max(1, Math.ceil(ttlMs / 1_000)) });
+      return { ttlMs: toNumber(granted.TTL) * 1_000, sentMs };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!reasonOf(failureOf(error, { what, endpoint, sent: true })).includes("lease already exists")) throw error;
+      // The answer to an earlier try was lost; the id is ours alone.
+      const granted = await lease.leaseTimeToLive({ ID });
+      return { ttlMs: toNumber(granted.grantedTTL) * 1_000, sentMs: firstMs };
+    }
+  });
 }
 
 /** A lease that nobody keeps alive: what is put under it vanishes after `ttlMs`. Returns its id, decimal. Throws like {@link Session.open}. */

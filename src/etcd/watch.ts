@@ -2,11 +2,12 @@ import type { IWatchRequest, IWatchResponse } from "etcd3";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import type { CallerStream } from "./caller.ts";
 import type { EtcdClient } from "./client.ts";
 import { bytes, toNumber } from "./codec.ts";
 import { failureOf, reasonOf } from "./failure.ts";
 import type { KeyValue } from "./types.ts";
+import { openStream } from "./streams.ts";
+import type { EndpointStream } from "./streams.ts";
 import { WatchState } from "./watch-state.ts";
 import type { Change, Listing } from "./watch-state.ts";
 
@@ -167,7 +168,7 @@ class RangeWatch {
   async #follow(endpoint: string): Promise<Ended> {
     const state = this.#state!;
     const what = `watch ${this.#range.start}`;
-    let stream: CallerStream<IWatchRequest> | undefined;
+    let stream: EndpointStream<IWatchRequest> | undefined;
     let settle!: (ended: Ended) => void;
     let fail!: (error: unknown) => void;
     const ended = new Promise<Ended>((resolve, reject) => {
@@ -205,9 +206,10 @@ class RangeWatch {
     };
     this.#signal.addEventListener("abort", abort, { once: true });
     try {
-      stream = await this.#client.caller.open<IWatchRequest, IWatchResponse>(
+      stream = await openStream<IWatchRequest, IWatchResponse>(
+        this.#client.caller,
         endpoint,
-        { service: "Watch", method: "watch", what, requireLeader: true },
+        { service: "Watch", method: "watch", what },
         { onData: onDataOrFail, onEnd },
         { signal: this.#signal, timeoutMs: openTimeoutMs },
       );

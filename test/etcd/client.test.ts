@@ -9,6 +9,8 @@ import { eventually } from "../support/eventually.ts";
 import { freePorts } from "../support/ports.ts";
 import { FaultyProxy } from "../support/proxy.ts";
 
+const never = new AbortController().signal;
+
 function clientOf(endpoints: readonly string[], more: Partial<EtcdClientOptions> = {}): EtcdClient {
   const client = EtcdClient.create({ endpoints, clock, ...more });
   onTestFinished(() => client.close());
@@ -114,13 +116,16 @@ describe("one server", () => {
       (signal: AbortSignal) => client.readMembership({ signal }),
       (signal: AbortSignal) => client.metrics(proxy.url, { signal }),
     ]) {
-      const controller = new AbortController();
-      const failed = failureOf(call(controller.signal));
-      await clock.sleep(50, new AbortController().signal);
-      const abortedMs = performance.now();
-      controller.abort(reason);
-      expect((await failed).error).toBe(reason);
-      expect(performance.now() - abortedMs).toBeLessThan(100);
+      // At once, after some steps of the call, and while it waits for the answer.
+      for (const wait of [undefined, 0, 1, 30]) {
+        const controller = new AbortController();
+        const failed = failureOf(call(controller.signal));
+        if (wait !== undefined) await clock.sleep(wait, never);
+        const abortedMs = performance.now();
+        controller.abort(reason);
+        expect((await failed).error).toBe(reason);
+        expect(performance.now() - abortedMs).toBeLessThan(100);
+      }
     }
   });
 
@@ -208,8 +213,10 @@ describe("one server", () => {
     await client.get("/a");
     proxy.stall();
     const failed = failureOf(client.get("/a"));
+    const closingMs = performance.now();
     await client.close();
     await client.close();
+    expect(performance.now() - closingMs).toBeLessThan(200);
     expect((await failed).error.code).toBe("CLOSED");
     expect((await failureOf(client.get("/a"))).error.code).toBe("CLOSED");
     proxy.heal();
@@ -300,7 +307,7 @@ describe("three servers", () => {
     const client = clientOf([pair.urls[0]!]);
     await client.put("/a", "1");
     await pair.nodes[1]!.kill();
-    const { error } = await failureOf(client.get("/a", { timeoutMs: 6_000 }));
+    const { error } = await failureOf(client.get("/a", { timeoutMs: 4_000 }));
     expect(error).toMatchObject({ code: "NO_QUORUM", retryable: true });
     expect((await client.status(pair.urls[0]!)).raftLeader).toBe("0");
   });

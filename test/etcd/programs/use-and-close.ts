@@ -6,7 +6,7 @@ const [urls, unreachable] = process.argv.slice(2) as [string, string];
 const stop = new AbortController();
 const client = EtcdClient.create({ endpoints: [...urls.split(","), unreachable], clock });
 const watching = watchRange(client, { start: "/", end: "0" }, () => undefined, { clock }, stop.signal).catch(() => undefined);
-const session = await Session.open(client, { ttlMs: 2_000, clock }, stop.signal);
+const session = await Session.open(client, { ttlMs: 5_000, clock }, stop.signal);
 const leadership = await campaign({ client, session, prefix: "/exit/", value: "x", clock }, stop.signal);
 await client.put("/a", "1");
 await client.readMembership();
