@@ -3,19 +3,8 @@
 import { readFileSync } from "node:fs";
 import { copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  compareVersions,
-  diskFull,
-  inPath,
-  isExecutable,
-  isStoreError,
-  listEtcds,
-  parseVersion,
-  publish,
-  run,
-  staging,
-  storeError,
-} from "./store-files.mjs";
+import { compareVersions, inPath, isExecutable, isStoreError, listEtcds, parseVersion, run, storeError } from "./store-files.mjs";
+import { diskFull, publish, staging } from "./store-publish.mjs";
 import { archives, mirrorsOf, readSources } from "./store-sources.mjs";
 
 /** @import { StoredEtcd, StoreError } from "./store-files.mjs" */
@@ -235,7 +224,9 @@ function refusal(stderr, { archive, source, suite }) {
   const what = `Cannot fetch etcd from ${archive.name} ${suite}`;
   if (/No space left on device|Disk quota exceeded|not have enough free space/.test(stderr)) return diskFull("the store", cause);
   if (
-    /NO_PUBKEY|not signed|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:were|was)|verif|Missing key|No good signature|signed file isn/i.test(stderr)
+    /NO_PUBKEY|not signed|BADSIG|EXPKEYSIG|REVKEYSIG|signatures? (?:were|was)|n't be verified|No good signature|signed file isn/i.test(
+      stderr,
+    )
   ) {
     return storeError("NO_ETCD", `${what}: its signature cannot be verified with the keys of this machine (${source.uri})`, {
       hint: `update the keys (\`apt-get install ${archive.keyringPackage}\`); if they are current, do not trust this mirror`,

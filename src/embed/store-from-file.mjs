@@ -1,7 +1,8 @@
 // Installs a downloaded etcd: the binary, a release archive or a Debian package.
 import { copyFile, mkdir, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { isExecutable, publish, run, sha256Of, staging, storeError } from "./store-files.mjs";
+import { isExecutable, run, storeError } from "./store-files.mjs";
+import { publish, sha256Of, staging } from "./store-publish.mjs";
 
 /** @import { StoredEtcd } from "./store-files.mjs" */
 

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,8 +38,8 @@ export function project(files: Readonly<Record<string, string>>): Project {
   ]) {
     cpSync(join(root, name), join(folder, name), { recursive: true });
   }
-  for (const name of ["store", "store-apt", "store-files", "store-from-file", "store-sources"]) {
-    cpSync(join(root, "src/embed", `${name}.mjs`), join(folder, "src/embed", `${name}.mjs`));
+  for (const name of readdirSync(join(root, "src/embed")).filter((file) => /^store.*\.mjs$/.test(file))) {
+    cpSync(join(root, "src/embed", name), join(folder, "src/embed", name));
   }
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
   const write = (more: Readonly<Record<string, string>>): void => {
