@@ -4,7 +4,7 @@ import type { Keys, KeyRange } from "../keys.ts";
 import { parseUrls } from "../keys.ts";
 import type { Logger } from "pino";
 import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";
-import type { Doorbell } from "./doorbell.ts";
+import { Doorbell } from "./doorbell.ts";
 
 /**
  * What this agent knows of the control keys, from two watches: the endpoints, and nominations with Quorate's own keys. It is behind
@@ -34,6 +34,17 @@ export class ControlView {
   subscribe(bell: Doorbell, signal: AbortSignal): void {
     this.#bells.add(bell);
     signal.addEventListener("abort", () => this.#bells.delete(bell), { once: true });
+  }
+
+  /** Settles once `condition` holds, looked at now and after every ring. */
+  async until(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    const bell = new Doorbell();
+    this.#bells.add(bell);
+    try {
+      while (!condition()) await bell.wait(signal);
+    } finally {
+      this.#bells.delete(bell);
+    }
   }
 
   /** Wakes everyone, for news that did not come from etcd. */

@@ -3,7 +3,8 @@ import pRetry from "p-retry";
 import type { Clock } from "../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../errors.ts";
 import { EtcdClient, type Membership } from "../etcd/index.ts";
-import { isRefused, readRecord, writeRecord, type Marker, type PolicyRecord } from "./records.ts";
+import { firstMarker, writeFirstKeys } from "./first-keys.ts";
+import { isRefused, readRecord } from "./records.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
 export interface JoinDeps {
@@ -76,7 +77,7 @@ export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): P
   const attempt = async (): Promise<Membership> => {
     const seen = await client.readMembership({ signal, timeoutMs: 2_000, look: [{ range: options.keys.cluster }] });
     try {
-      await assertOurs(deps, seen, known.clusterId, signal);
+      await assertOurs(deps, seen, known, signal);
     } catch (error) {
       if (!(error instanceof NoMarker)) throw error;
       strangerSinceMs ??= clock.nowMs();
@@ -143,15 +144,15 @@ function anotherCluster({ endpoint, clusterId: found }: Membership, clusterId: s
   );
 }
 
-async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | undefined, signal: AbortSignal): Promise<void> {
+async function assertOurs(deps: JoinDeps, seen: Membership, { clusterId, hasData }: Known, signal: AbortSignal): Promise<void> {
   const { client, options, log } = deps;
   if (clusterId !== undefined && seen.clusterId !== clusterId) throw anotherCluster(seen, clusterId);
-  if (!options.server) return; // Any etcd will do.
+  if (!options.server || hasData) return; // Any etcd will do; and whoever holds its data knows it.
   const entry = seen.ranges[0]?.[0];
   const marker = entry && readRecord("marker", entry.value);
   if (marker && !isRefused(marker) && marker.clusterId === seen.clusterId) return;
   if (options.adopt) {
-    const value = writeRecord("marker", { schema: 1, clusterId: seen.clusterId, foundedBy: options.hostname });
+    const value = firstMarker(seen.clusterId, options);
     await client.txn(
       {
         compare: [
@@ -163,7 +164,7 @@ async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | 
       },
       { signal, repeatable: true },
     );
-    await writeFirstKeys(deps, undefined, signal);
+    await writeFirstKeys(client, options, undefined, signal);
     log.info(
       { cluster: seen.clusterId, members: seen.members.map((row) => row.name) },
       "adopted a cluster; its members stay as they are",
@@ -177,37 +178,6 @@ async function assertOurs(deps: JoinDeps, seen: Membership, clusterId: string | 
         ? `Cannot join through ${seen.endpoint}: its data says cluster ${marker.clusterId}, and it is ${seen.clusterId} (a restored backup?)`
         : `Cannot join through ${seen.endpoint}: that etcd was not started by Quorate (it has no ${options.keys.cluster} key)`,
       { hint: "add --no-server to use it as it is, or --adopt to take it over; its members stay as they are" },
-    ),
-  );
-}
-
-/** What a founder writes beside the marker: size and policy, each only where it is absent. */
-export async function writeFirstKeys(
-  { client, options }: JoinDeps,
-  marker: Marker | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  const { keys } = options;
-  const policy: PolicyRecord = {
-    schema: 1,
-    maxSeats: 7,
-    standbys: 0,
-    evenVoters: options.evenVoters,
-    strictReconfigCheck: options.strictReconfigCheck,
-    stabilizationMs: 0,
-    chooser: "dynamicsize",
-  };
-  const absent: (readonly [string, string])[] = [
-    ...(marker ? [[keys.cluster, writeRecord("marker", marker)] as const] : []),
-    [keys.idealClusterSize, String(options.idealClusterSize)],
-    [keys.policy, writeRecord("policy", policy)],
-  ];
-  await Promise.all(
-    absent.map(([key, value]) =>
-      client.txn(
-        { compare: [{ key, createRevision: 0 }], then: [{ put: key, value }] },
-        { signal, repeatable: true, timeoutMs: 5_000 },
-      ),
     ),
   );
 }

@@ -3,8 +3,9 @@ import { plan, defaultPolicy, type ChooserPolicy, type ClusterSnapshot, type Pla
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
-import type { Keys } from "../../keys.ts";
+import { quote, type Keys } from "../../keys.ts";
 import type { ControlView } from "../control-view.ts";
+import { firstMarker, firstPolicy } from "../first-keys.ts";
 import { Doorbell } from "../doorbell.ts";
 import { short, writeRecord, type PlanRecord } from "../records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
@@ -121,6 +122,8 @@ class Leader {
   readonly #memory: Memory;
   readonly #preflights: Preflights;
   readonly #done = new AbortController();
+  #marker: string | undefined;
+  #policy: string | undefined;
   #published = "";
   #said = "";
 
@@ -150,6 +153,7 @@ class Leader {
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
     this.#preflights.ensure(seen, largest, this.#done.signal);
     await this.#keepSize(seen, signal);
+    await this.#keepFirstKeys(seen, signal);
     let outcome: Outcome | undefined;
     if ("step" in next) {
       const raftLeader = raftLeaderOf(seen.membership.members, answers);
@@ -208,6 +212,24 @@ class Leader {
       const value = String(size.last ?? options.idealClusterSize);
       await client.txn(
         { compare: [fence, { key: keys.idealClusterSize, createRevision: 0 }], then: [{ put: keys.idealClusterSize, value }] },
+        { signal, repeatable: true },
+      );
+    }
+  }
+
+  /** Marker and policy are written again where somebody deleted them: without the marker nobody could join any more. */
+  async #keepFirstKeys({ marker, policy, membership: { clusterId }, refused }: Look, signal: AbortSignal): Promise<void> {
+    const { client, keys, options } = this.#deps;
+    if (marker) this.#marker = writeRecord("marker", marker);
+    if (policy) this.#policy = writeRecord("policy", policy);
+    const absent: (readonly [string, string])[] = [];
+    if (!marker) absent.push([keys.cluster, this.#marker ?? firstMarker(clusterId, options)]);
+    if (!policy) absent.push([keys.policy, this.#policy ?? firstPolicy(options)]);
+    for (const [key, value] of absent) {
+      // What is there and cannot be read is left to people: status names it.
+      if (refused.some((why) => why.startsWith(quote(key)))) continue;
+      await client.txn(
+        { compare: [this.#leadership.fence(), { key, createRevision: 0 }], then: [{ put: key, value }] },
         { signal, repeatable: true },
       );
     }

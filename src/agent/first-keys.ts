@@ -1,0 +1,44 @@
+import type { EtcdClient } from "../etcd/index.ts";
+import { writeRecord } from "./records.ts";
+import type { ResolvedOptions } from "./resolve.ts";
+
+/** The marker that makes an etcd a cluster of Quorate's. */
+export function firstMarker(clusterId: string, { hostname }: ResolvedOptions): string {
+  return writeRecord("marker", { schema: 1, clusterId, foundedBy: hostname });
+}
+
+/** The policy of a cluster that has none, from the flags of whoever writes it. */
+export function firstPolicy({ evenVoters, strictReconfigCheck }: ResolvedOptions): string {
+  return writeRecord("policy", {
+    schema: 1,
+    maxSeats: 7,
+    standbys: 0,
+    evenVoters,
+    strictReconfigCheck,
+    stabilizationMs: 0,
+    chooser: "dynamicsize",
+  });
+}
+
+/** What a founder writes: the marker, size and policy, each only where it is absent. */
+export async function writeFirstKeys(
+  client: EtcdClient,
+  options: ResolvedOptions,
+  marker: string | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const { keys } = options;
+  const absent: (readonly [string, string])[] = [
+    ...(marker === undefined ? [] : [[keys.cluster, marker] as const]),
+    [keys.idealClusterSize, String(options.idealClusterSize)],
+    [keys.policy, firstPolicy(options)],
+  ];
+  await Promise.all(
+    absent.map(([key, value]) =>
+      client.txn(
+        { compare: [{ key, createRevision: 0 }], then: [{ put: key, value }] },
+        { signal, repeatable: true, timeoutMs: 5_000 },
+      ),
+    ),
+  );
+}

@@ -1,0 +1,57 @@
+import { firstOf, type Clock } from "../clock.ts";
+import type { EtcdClient } from "../etcd/index.ts";
+import type { ControlView } from "./control-view.ts";
+import { Doorbell } from "./doorbell.ts";
+import type { ResolvedOptions } from "./resolve.ts";
+import type { Prefix } from "./state.ts";
+
+interface FollowDeps {
+  readonly client: EtcdClient;
+  readonly options: ResolvedOptions;
+  readonly prefix: Prefix;
+  readonly view: ControlView;
+  readonly clock: Clock;
+  /** The own server serves as a voter. */
+  readonly votes: () => boolean;
+  readonly onChange: () => void;
+}
+
+/** A cluster without endpoint keys has no watch that tells of a change. */
+const memberListMs = 30_000;
+
+/** Keeps the client on the endpoints of the cluster as they change, and on disk for the next start. */
+export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Promise<never> {
+  const { client, options, prefix, view, clock } = deps;
+  const bell = new Doorbell();
+  view.subscribe(bell, signal);
+  for (;;) {
+    const known = view.endpoints();
+    if (known.length > 0) {
+      const votes = deps.votes();
+      const own = options.advertiseClientUrls;
+      const usable = (url: string): boolean => votes || !own.includes(url);
+      const serving = [...new Set([...(votes ? own : []), ...known.filter(usable)])];
+      // Seeds stay as the last resort: all others may have changed while nobody could be asked.
+      const urls = [...new Set([...serving, ...options.seeds.filter(usable)])];
+      if (serving.length > 0) client.endpoints.set(urls, votes ? own[0] : undefined);
+      const keep = known.toSorted();
+      if (keep.join() !== prefix.state.endpoints.join()) await prefix.save({ endpoints: keep });
+    } else if (!options.server) await followMembers(deps, signal).catch(() => undefined);
+    deps.onChange();
+    if (known.length > 0 || options.server) await bell.wait(signal);
+    else {
+      await firstOf<void>(
+        signal,
+        (own) => bell.wait(own),
+        (own) => clock.sleep(memberListMs, own),
+      );
+    }
+  }
+}
+
+/** A plain etcd has no endpoint keys: its member list says where its voters serve. */
+async function followMembers({ client, options }: FollowDeps, signal: AbortSignal): Promise<void> {
+  const { members } = await client.readMembership({ signal });
+  const urls = members.filter((row) => !row.learner).flatMap((row) => row.clientUrls);
+  client.endpoints.set([...new Set([...options.seeds, ...urls])]);
+}

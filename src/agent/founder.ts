@@ -1,0 +1,67 @@
+import { rm } from "node:fs/promises";
+import type { Logger } from "pino";
+import type { Clock } from "../clock.ts";
+import { QuorateError } from "../errors.ts";
+import { archiveDataDir, type EtcdServer } from "../embed/index.ts";
+import { firstMarker, writeFirstKeys } from "./first-keys.ts";
+import type { JoinDeps } from "./join.ts";
+import { writeRecord } from "./records.ts";
+import type { ServerSupervisor } from "./server/supervisor.ts";
+import { freshState, type Prefix } from "./state.ts";
+
+/** A founder listens this long for others that know its address from another cluster. */
+const doubtMs = 3_000;
+
+/** Founds a cluster of one: starts the server, then writes the marker, size, policy and the founder's own seat. */
+export async function found(deps: JoinDeps, prefix: Prefix, supervisor: ServerSupervisor, signal: AbortSignal): Promise<void> {
+  const { client, options } = deps;
+  const { keys, hostname, advertiseServerUrls } = options;
+  const { clusterId, memberId } = await supervisor.found(signal);
+  await writeFirstKeys(client, options, firstMarker(clusterId, options), signal);
+  const seat = { schema: 1, instance: prefix.state.instance, member: memberId, role: "voter", standby: false } as const;
+  await client.txn(
+    {
+      then: [
+        { put: keys.nominated.key(hostname), value: advertiseServerUrls.join(",") },
+        { put: keys.seats.key(hostname), value: writeRecord("seat", seat) },
+      ],
+    },
+    { signal, repeatable: true },
+  );
+}
+
+/**
+ * A cluster that knows this host's address sends it messages with another cluster id: then there is one to join, not to found.
+ *
+ * @throws QuorateError WRONG_CLUSTER
+ */
+export async function assertUnknown(server: EtcdServer, clock: Clock, signal: AbortSignal): Promise<void> {
+  let stop = (): void => undefined;
+  const known = new Promise<never>((_, reject) => {
+    const subscription = server.lines$.subscribe(({ msg }) => {
+      if (!msg.includes("request cluster ID mismatch")) return;
+      reject(
+        new QuorateError("WRONG_CLUSTER", "Cannot found a cluster: members of another cluster know this host by its server URL", {
+          hint: "join that cluster with --seeds, or give this host another server URL",
+        }),
+      );
+    });
+    stop = () => {
+      subscription.unsubscribe();
+    };
+  });
+  try {
+    await Promise.race([known, clock.sleep(doubtMs, signal)]);
+  } finally {
+    stop();
+  }
+}
+
+/** `--new-cluster`: what the prefix held belongs to the past; data is kept aside. */
+export async function startAnew(prefix: Prefix, clock: Clock, log: Logger): Promise<void> {
+  const archive = await archiveDataDir(prefix.dataDir, { keep: 3, clock });
+  if (archive !== undefined) log.warn({ archive }, "the data of the former cluster is kept aside");
+  else await rm(prefix.dataDir, { recursive: true, force: true });
+  const { identity, instance } = freshState(prefix.state.hostname);
+  await prefix.save({ identity, instance, clusterId: undefined, seat: undefined, endpoints: [] });
+}

@@ -1,0 +1,52 @@
+import { within, type Clock } from "../clock.ts";
+import { QuorateError, isRetryable } from "../errors.ts";
+import { grantLease, type EtcdClient } from "../etcd/index.ts";
+import type { ControlView } from "./control-view.ts";
+import { writeRecord } from "./records.ts";
+import type { ResolvedOptions } from "./resolve.ts";
+
+/** How long a restarting agent keeps its seat. */
+const restartGraceMs = 300_000;
+const announceMs = 2_000;
+
+interface RestartDeps {
+  readonly client: EtcdClient;
+  readonly options: ResolvedOptions;
+  readonly clock: Clock;
+}
+
+/** Keeps the seat for a while although the session ends: this host means to come back. */
+export async function announceRestart({ client, options, clock }: RestartDeps): Promise<void> {
+  await within(
+    announceMs,
+    clock,
+    new AbortController().signal,
+    async (signal) => {
+      const lease = await grantLease(client, { ttlMs: restartGraceMs, clock }, signal);
+      const key = options.keys.restarting.key(options.hostname);
+      await client.put(key, writeRecord("reason", { reason: "stopped in place" }), { lease, signal });
+    },
+    () => new QuorateError("DEADLINE", "Cannot announce the restart in time"),
+  );
+}
+
+/** Takes the announcement back once `over()`: the server serves again, or there is no seat to come back to. */
+export async function endRestart(
+  { client, options, clock }: RestartDeps,
+  view: ControlView,
+  over: () => boolean,
+  signal: AbortSignal,
+): Promise<never> {
+  const key = options.keys.restarting.key(options.hostname);
+  for (;;) {
+    await view.until(() => over() && view.get(key) !== undefined, signal);
+    try {
+      const { revision } = await client.txn({ then: [{ del: key }] }, { signal, repeatable: true });
+      await view.until(() => view.revision >= revision, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isRetryable(error)) throw error;
+      await clock.sleep(250, signal);
+    }
+  }
+}
