@@ -47,13 +47,23 @@ export function runsWith(pid: number, text: string): boolean {
   }
 }
 
+/** Who started this process. */
+export interface Parents {
+  readonly parent: number;
+  readonly grandparent: number | undefined;
+}
+
+/** To be taken early: afterwards a parent that is gone already cannot be told from one that is there. */
+export function parentsNow(belowNpm: boolean): Parents {
+  const parent = process.ppid;
+  return { parent, grandparent: belowNpm ? parentOf(parent) : undefined };
+}
+
 /**
  * Settles when the process that started this one is gone: npm passes no SIGTERM on and says no good-bye. Below npm there may be a
  * shell in between that outlives it, so there the parent's parent counts too.
  */
-export async function parentGone(belowNpm: boolean, clock: Clock, signal: AbortSignal): Promise<void> {
-  const parent = process.ppid;
-  const grandparent = belowNpm ? parentOf(parent) : undefined;
+export async function parentGone({ parent, grandparent }: Parents, clock: Clock, signal: AbortSignal): Promise<void> {
   do await clock.sleep(500, signal);
   while (process.ppid === parent && (grandparent === undefined || parentOf(parent) === grandparent));
 }

@@ -2,13 +2,14 @@ import { systemClock } from "../clock.ts";
 import type { Io } from "./io.ts";
 import { createLogger } from "./log.ts";
 import { isBelowNpm, type RunSettings } from "./options.ts";
-import { parentGone } from "./process-tree.ts";
+import { parentGone, parentsNow } from "./process-tree.ts";
 import { noSignal, onSignal, type EndSignal } from "./signals.ts";
 
 const endSignals: readonly EndSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /** `quorate run`: one agent until it ends, with the exit code of what ended it. */
 export async function run(settings: RunSettings, io: Io): Promise<number> {
+  const parents = parentsNow(true);
   const format = settings.logFormat ?? (io.tty ? "pretty" : "json");
   const logger = await createLogger({ level: settings.logLevel, format, color: io.color });
   const { startAgent } = await import("../agent/index.ts");
@@ -41,7 +42,7 @@ export async function run(settings: RunSettings, io: Io): Promise<number> {
   for (const signal of endSignals) process.on(signal, listen);
   const over = new AbortController();
   if (isBelowNpm(io.env)) {
-    parentGone(true, systemClock, over.signal).then(
+    parentGone(parents, systemClock, over.signal).then(
       () => {
         listen("SIGTERM");
       },

@@ -7,7 +7,7 @@ import { keysUnder } from "../../keys.ts";
 import type { Io } from "../io.ts";
 import { painter } from "../output.ts";
 import { isBelowNpm } from "../options.ts";
-import { parentGone } from "../process-tree.ts";
+import { parentGone, parentsNow } from "../process-tree.ts";
 import { chooserLine } from "../roles.ts";
 import { keyOf, nextToStart, victimOf } from "./choices.ts";
 import { Ended, endOnSignals } from "./endings.ts";
@@ -24,6 +24,7 @@ const lookEveryMs = 300;
 
 /** `quorate demo`: five agents in one terminal. Whatever ends it leaves no process and no file behind. */
 export async function demo(settings: { readonly once: boolean; readonly etcdBin: string | undefined }, io: Io): Promise<number> {
+  const parents = parentsNow(isBelowNpm(io.env));
   const clock = systemClock;
   const startMs = clock.nowMs();
   const paint = painter(io.color);
@@ -180,7 +181,7 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
       endings.signal,
       (own) => lookout.run(lookEveryMs, own),
       async (own) => {
-        await parentGone(isBelowNpm(io.env), clock, own);
+        await parentGone(parents, clock, own);
         throw new Ended("whoever started this demo is gone", 1);
       },
       (own) => (settings.once ? playStory(stage, own) : aborted(own)),
