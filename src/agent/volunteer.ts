@@ -113,7 +113,7 @@ export class Volunteer {
       hostname: options.hostname,
       proof: proofOf(this.#secret, nonce),
       etcd: etcdVersion,
-      freeBytes: Number(disk.bavail) * Number(disk.bsize),
+      freeBytes: disk.bavail * disk.bsize,
       unreachable,
     };
   }

@@ -2,7 +2,15 @@ import type { Logger } from "pino";
 import type { Step } from "../../chooser/plan.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
-import { grantLease, mayHaveHappened, type Compare, type EtcdClient, type Leadership, type Op } from "../../etcd/index.ts";
+import {
+  grantLease,
+  mayHaveHappened,
+  reasonOf,
+  type Compare,
+  type EtcdClient,
+  type Leadership,
+  type Op,
+} from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { short, writeRecord, type SeatRecord, type StepRecord } from "../records.ts";
 import { takingPart, verdict, type GatedCall } from "./gate.ts";
@@ -138,7 +146,7 @@ async function member(
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
     if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
       await clear(deps, signal);
-      return { held: short(`etcd: ${String(error.data["reason"] ?? messageOf(error))}`) };
+      return { held: short(`etcd: ${reasonOf(error) || messageOf(error)}`) };
     }
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
     throw error;

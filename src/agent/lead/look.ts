@@ -71,7 +71,7 @@ export function readLook(membership: Membership, keys: Keys): Look {
   };
   const record = <K extends RecordKind>(kind: K, entry: KeyValue): RecordOf<K> | undefined => {
     const read = readRecord(kind, entry.value);
-    return isRefused(read) ? note(entry.key, read.refused) : (read as RecordOf<K>);
+    return isRefused(read) ? note(entry.key, read.refused) : read;
   };
   const one = (key: string): KeyValue | undefined => entries.find((entry) => entry.key === key);
   const all = <T>(family: Keys["agents"], read: (entry: KeyValue) => T | undefined): Map<string, Held<T>> => {
