@@ -200,7 +200,7 @@ export class Link {
     const wire = (this.#wire ??= this.#dial());
     for (let state = wire.channel.getConnectivityState(true); state !== READY;) {
       if (state === TRANSIENT_FAILURE) {
-        const why = await whyNotConnected(wire);
+        const why = await whyNotConnected(wire, signal);
         // A dropped channel stops dialling: a dead endpoint that nobody asks costs nothing, and the next call dials at once.
         this.#drop(wire);
         throw why;
@@ -235,7 +235,7 @@ function invoke(
   service: keyof typeof Services,
   method: string,
   request: unknown,
-  { signal, requireLeader, onHeader }: CallHooks,
+  { signal, requireLeader, onHeader }: Pick<CallHooks, "signal" | "requireLeader" | "onHeader">,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     // It may have fired since the last await; a listener added now would not hear of it.
@@ -266,13 +266,13 @@ function invoke(
 }
 
 /** grpc tells the cause of a failed connection only to a call. This one has no effect should it get through after all. */
-function whyNotConnected({ host }: Wire): Promise<Error> {
-  return new Promise((resolve) => {
-    const client = host.getServiceClient("Maintenance") as unknown as Record<string, UnaryMethod>;
-    client["status"]!.call(client, {}, metadata(false), {}, (error) => {
-      resolve(error ?? new ConnectionGone("No connection established"));
-    });
-  });
+async function whyNotConnected(wire: Wire, signal: AbortSignal): Promise<unknown> {
+  try {
+    await invoke(wire, "Maintenance", "status", {}, { signal, requireLeader: false, onHeader: () => undefined });
+    return new ConnectionGone("No connection established");
+  } catch (error) {
+    return error;
+  }
 }
 
 function metadata(requireLeader: boolean): Grpc.Metadata {

@@ -175,6 +175,8 @@ class RangeWatch {
       settle = resolve;
       fail = reject;
     });
+    // It may fail before anyone awaits it.
+    ended.catch(() => undefined);
     const abort = (): void => {
       fail(this.#signal.reason);
     };
@@ -228,7 +230,6 @@ class RangeWatch {
       );
       return await ended;
     } finally {
-      ended.catch(() => undefined);
       created.abort();
       this.#signal.removeEventListener("abort", abort);
       stream?.close();

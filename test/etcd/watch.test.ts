@@ -240,6 +240,27 @@ describe("one server", () => {
     await caughtUp(follower, direct, prefix);
   });
 
+  test("a writer runs all the while: compactions during cuts lose nothing but what is between two listings", async () => {
+    const prefix = "/compacting/";
+    const proxy = await proxyTo(url);
+    const direct = clientOf([url]);
+    const writing = writer(direct, prefix);
+    const follower = new Follower(clientOf([proxy.url]), prefix);
+    await eventually("live", () => follower.live);
+    for (let round = 1; round <= 5; round++) {
+      proxy.refuse();
+      proxy.cut();
+      await eventually("the cut was felt", () => !follower.live);
+      const { revision } = await direct.get(prefix);
+      await eventually("the writer goes on", async () => (await direct.get(prefix)).revision > revision + 5);
+      await compact(direct, (await direct.get(prefix)).revision);
+      proxy.heal();
+      await eventually("the watch is back", () => follower.live && follower.resyncs === round);
+    }
+    await writing.stop();
+    await caughtUp(follower, direct, prefix);
+  });
+
   test("a range of many pages is one snapshot", { timeout: 60_000 }, async () => {
     const client = clientOf([url]);
     const put = (i: number) => ({ put: `/many/${String(i).padStart(6, "0")}`, value: "x" });
