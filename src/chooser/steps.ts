@@ -65,6 +65,7 @@ export function waitForLearner(m: MemberSeen, because: string): Plan {
 export function notReady(m: MemberSeen, s: Survey): string {
   if (!m.started) return `learner ${nameOf(m)} has not started yet`;
   if (!takesPart(m)) return `learner ${nameOf(m)} does not answer`;
+  if (!m.agentLive) return `the agent of learner ${nameOf(m)} is away`;
   if (m.lag === undefined || m.lag > s.policy.maxLag) return `learner ${nameOf(m)} is catching up`;
   return `learner ${nameOf(m)} has not been healthy for long enough`;
 }

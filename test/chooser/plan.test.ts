@@ -140,8 +140,8 @@ describe("rule 5: nominations follow the seats", () => {
   test("a learner without nomination is removed", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3 | unnominated h3")).toBe("remove h3 surplus");
   });
-  test("a nomination for a seat that is gone is deleted", () => {
-    expect(say("ideal 3 | voters h1 h2 h3 | stale h4 | spares h4")).toBe("withdraw h4");
+  test("a nomination for a seat that is gone is deleted, and not taken for a new one", () => {
+    expect(say("ideal 5 | voters h1 h2 h3 | stale h4 | spares h4 h5")).toBe("withdraw h4");
   });
   test.each([
     ["does not volunteer", "nominees h4"],
@@ -153,6 +153,11 @@ describe("rule 5: nominations follow the seats", () => {
   });
   test("a nomination that no seat is left for is deleted", () => {
     expect(say("ideal 3 | voters h1 h2 h3 | spares h4 | nominees h4")).toBe("withdraw h4");
+  });
+  test("two voters of one agent do not take the nomination from each other for ever", () => {
+    const seen = cluster("ideal 3 | voters h1 h2 h3 | unnominated h3");
+    const twice = { ...seen, members: seen.members.map((m) => (m.agent === "h3" ? { ...m, agent: "h2" } : m)) };
+    expect(plan(twice, defaultPolicy)).toHaveProperty("settled");
   });
   test("of two seats of one agent, the learner that its nomination does not name goes", () => {
     const seen = cluster("ideal 3 | voters h1 h2 h3 | learners h4 | unnominated h4");
@@ -426,6 +431,9 @@ describe("rules 9 and 10: growing", () => {
     expect(say("ideal 3 | voters h1 | learners h2 | pending h3")).toBe("wait preflight h3");
     expect(say("ideal 3 | voters h1 | learners h2 | spares h3")).toBe("promote h2");
   });
+  test("a learner whose agent is away is not promoted, however well its server runs", () => {
+    expect(say("ideal 3 | voters h1 h2 | learners h3x | restarting h3")).toBe("wait learner h3");
+  });
   test("a learner that is not in sync is not promoted", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3~")).toBe("wait learner h3");
     expect(say("ideal 3 | voters h1 h2 | learners h3+")).toBe("wait learner h3");
@@ -475,6 +483,9 @@ describe("rule 11: a standby", () => {
     ]);
   });
   test("no standby beyond the seats that are filled at most", () => {
+    const full = "ideal 7 | voters h1 h2 h3 h4 h5 h6 h7";
+    expect(say(`${full} | learners h8`, { standbys: 1 })).toBe("remove h8 surplus");
+    expect(say(`${full} | spares h8`, { standbys: 1 })).toBe("settled 7+0, can lose 3");
     expect(say("ideal 3 | voters h1 h2 h3 | spares h4", { standbys: 1, maxSeats: 3 })).toBe("settled 3+0, can lose 1");
   });
 });
