@@ -92,9 +92,11 @@ export class SimWorld {
         return [name, agent];
       }),
     );
-    const founder = names[0] ?? "h1";
-    this.agent(founder).data = "m0";
+    // Some clusters are adopted: their first member is a stranger's, which never fails here and is never let go.
+    const founder = random.chance(0.1) ? undefined : (names[0] ?? "h1");
     this.members.push({ id: "m0", agent: founder, role: "voter", started: true, startAtMs: 0, inSyncAtMs: 0, sinceRevision: 0 });
+    if (founder === undefined) return;
+    this.agent(founder).data = "m0";
     this.nominations.set(founder, "m0");
   }
 
@@ -121,7 +123,7 @@ export class SimWorld {
 
   hasQuorum(members: readonly SimMember[] = this.members, without?: string): boolean {
     const voters = this.voters(members);
-    return voters.filter((m) => this.runs(m) && m.agent !== without).length >= quorumOf(voters.length);
+    return voters.filter((m) => this.runs(m) && (without === undefined || m.agent !== without)).length >= quorumOf(voters.length);
   }
 
   /** Somebody else uses the member API. */

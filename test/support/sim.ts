@@ -330,7 +330,8 @@ export class Sim {
 
   #expectSettled(quiet: number): void {
     const { world } = this;
-    const able = [...world.agents.values()].filter((a) => a.broken === undefined).length;
+    const strangers = world.members.filter((m) => m.agent === undefined).length;
+    const able = [...world.agents.values()].filter((a) => a.broken === undefined).length + strangers;
     const seats = Math.min(world.ideal, able, this.policy.maxSeats);
     const even = seats % 2 === 0 && !this.policy.evenVoters;
     const voters = even ? seats - 1 : seats;
@@ -344,7 +345,7 @@ export class Sim {
     if (!world.members.every((m) => world.runs(m))) throw new Error("a member does not run");
     const nominated = [...world.nominations.keys()].toSorted().join();
     const seated = world.members
-      .map((m) => m.agent)
+      .flatMap((m) => m.agent ?? [])
       .toSorted()
       .join();
     if (nominated !== seated) throw new Error(`nominated are ${nominated}, seated ${seated}`);
