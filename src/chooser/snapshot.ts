@@ -44,7 +44,10 @@ export interface VolunteerSeen {
   readonly priority: number;
   /** Store revision at which it volunteered: lower means longer stable. */
   readonly sinceRevision: number;
-  /** Its URLs were proved to be its own, its port can be bound, its etcd fits. Irrelevant while it holds a seat. */
+  /**
+   * Its URLs were proved to be its own, its port can be bound, its etcd fits. `pending` is the time before the first
+   * verdict, which comes in bounded time: leavers and surplus voters wait for it. Irrelevant while it holds a seat.
+   */
   readonly preflight:
     { readonly state: "passed" } | { readonly state: "pending" } | { readonly state: "failed"; readonly reason: string };
 }
