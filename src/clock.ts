@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** The only way this library reads time or waits. */
@@ -38,6 +39,8 @@ export async function firstOf<T>(signal: AbortSignal, ...tasks: ((own: AbortSign
   }
 }
 
+const unlimited = new WeakSet<AbortSignal>();
+
 /**
  * Aborts `target` when one of the sources fires, until the returned function is called. In place of `AbortSignal.any` in loops,
  * whose signals stay registered with a long-lived source for good.
@@ -49,6 +52,11 @@ export function passOn(sources: readonly (AbortSignal | undefined)[], target: Ab
       target.abort(source.reason);
     };
     if (source.aborted) abort();
+    if (!unlimited.has(source)) {
+      // Many waits on one signal are no leak, whatever Node's warning says.
+      setMaxListeners(0, source);
+      unlimited.add(source);
+    }
     source.addEventListener("abort", abort, { once: true });
     return [
       () => {

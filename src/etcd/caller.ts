@@ -1,12 +1,12 @@
 import type { IResponseHeader } from "etcd3";
 import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
-import type { Clock } from "../clock.ts";
+import { passOn, type Clock } from "../clock.ts";
 import { toHex } from "./codec.ts";
 import type { Endpoints } from "./endpoints.ts";
 import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, wrongCluster } from "./failure.ts";
 import type { Rpcs } from "./link.ts";
-import { abortAfter, inTime, late, passOn } from "./signals.ts";
+import { abortAfter, inTime, late } from "./signals.ts";
 import type { CallOptions } from "./types.ts";
 
 const defaultTimeoutMs = 2_000;

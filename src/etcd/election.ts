@@ -1,10 +1,9 @@
 import type { Logger } from "pino";
-import type { Clock } from "../clock.ts";
+import { passOn, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { endOf } from "../keys.ts";
 import type { EtcdClient } from "./client.ts";
 import type { Session } from "./session.ts";
-import { passOn } from "./signals.ts";
 import type { Compare, KeyValue } from "./types.ts";
 import { watchRange } from "./watch.ts";
 

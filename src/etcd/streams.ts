@@ -3,7 +3,8 @@ import { QuorateError } from "../errors.ts";
 import type { Caller } from "./caller.ts";
 import { failureOf, isOfEndpoint, lateFailure } from "./failure.ts";
 import type { LinkStream } from "./link.ts";
-import { abortAfter, inTime, late, passOn } from "./signals.ts";
+import { passOn } from "../clock.ts";
+import { abortAfter, inTime, late } from "./signals.ts";
 
 export interface StreamKind {
   readonly service: "Watch" | "Lease";

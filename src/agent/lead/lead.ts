@@ -179,7 +179,7 @@ class Leader {
   async #snapshot(seen: Look, answers: ReadonlyMap<string, EndpointStatus>, signal: AbortSignal): Promise<ClusterSnapshot> {
     const { client, clock, options } = this.#deps;
     const rows = seen.membership.members;
-    const silent = rows.some((row) => row.name !== "" && !answers.has(row.id));
+    const silent = rows.some((row) => !answers.has(row.id));
     const heard = silent ? await hear(client, rows, raftLeaderOf(rows, answers), signal) : undefined;
     const nowMs = clock.nowMs();
     return {
