@@ -2,6 +2,7 @@ import type { AgentRecord, Marker, PlanRecord, SeatRecord } from "../agent/recor
 import { isRefused, readRecord } from "../agent/records.ts";
 import { messageOf, QuorateError } from "../errors.ts";
 import type { EndpointStatus, EtcdClient, KeyValue, MemberRow, Membership } from "../etcd/index.ts";
+import { inWords } from "./report.ts";
 import { parseSize, type Family, type Keys } from "../keys.ts";
 
 /** How one server answered. */
@@ -96,7 +97,7 @@ async function ask(client: EtcdClient, member: MemberRow, signal: AbortSignal): 
       refused = `another member (${status.memberId}) answers at ${url}`;
     } catch (error) {
       signal.throwIfAborted();
-      refused = `${url}: ${messageOf(error)}`;
+      refused = `${url}: ${briefly(error)}`;
     }
   }
   return { refused };
@@ -160,11 +161,11 @@ export async function whyNoAnswer(
   );
 }
 
-function briefly(error: unknown): string {
-  const parts: string[] = [];
-  for (let at: unknown = error; at instanceof Error && parts.length < 3; at = at.cause)
-    parts.push(at.message.split("\n")[0] ?? "");
-  return parts.at(-1) ?? messageOf(error);
+/** The innermost cause: what the system said. */
+export function briefly(error: unknown): string {
+  let at = error;
+  for (let i = 0; i < 3 && at instanceof Error && at.cause instanceof Error; i++) at = at.cause;
+  return inWords(messageOf(at));
 }
 
 function sort(membership: Membership, keys: Keys): Found {

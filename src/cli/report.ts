@@ -24,6 +24,16 @@ export function report(thrown: unknown): Report {
   return { text: `${lines.join("\n")}\n`, exitCode: error.exitCode };
 }
 
+/** The first line of a foreign message, without what only gRPC and Node need in it. */
+export function inWords(message: string): string {
+  return (message.split("\n")[0] ?? "")
+    .replace(/\b[0-9]{1,2} [A-Z_]{4,}: /, "")
+    .replace(/No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/, "$1")
+    .replace(/connect ECONNREFUSED \S+/, "connection refused")
+    .replace(/connect E(HOST|NET)UNREACH \S+/, "no route to it")
+    .replace(/getaddrinfo (ENOTFOUND|EAI_AGAIN) (\S+)/, "no such host name: $2");
+}
+
 /** The managed store cannot import our errors: it throws plain ones with a code of ours and a hint. */
 function known(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof QuorateError || !("code" in error) || !("hint" in error)) return error;
@@ -54,7 +64,7 @@ function causesOf(error: QuorateError): string[] {
       return;
     }
     const where = cause instanceof QuorateError ? cause.data["endpoint"] : undefined;
-    const message = messageOf(cause).split("\n")[0] ?? "";
+    const message = inWords(messageOf(cause));
     const line = typeof where === "string" && !message.includes(where) ? `${message} (${where})` : message;
     if (line !== "" && !lines.includes(line) && !error.message.includes(line)) lines.push(line);
     if (cause instanceof Error) walk(cause.cause, depth + 1);

@@ -1,9 +1,9 @@
 import { systemClock } from "../clock.ts";
-import { messageOf, QuorateError } from "../errors.ts";
+import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "../etcd/index.ts";
 import type { Keys } from "../keys.ts";
 import { withCluster } from "./client.ts";
-import { lookAtCluster, type ClusterView } from "./cluster.ts";
+import { briefly, lookAtCluster, type ClusterView } from "./cluster.ts";
 import type { Io } from "./io.ts";
 import { bytes } from "./members.ts";
 import type { ClientSettings } from "./options.ts";
@@ -202,8 +202,7 @@ export async function probeEndpoints(
         return { endpoint, host, committedInMs: systemClock.nowMs() - startMs };
       } catch (error) {
         signal.throwIfAborted();
-        const deepest = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-        return { endpoint, host, failed: messageOf(deepest) };
+        return { endpoint, host, failed: briefly(error) };
       }
     }),
   );

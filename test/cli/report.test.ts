@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { report } from "../../src/cli/report.ts";
+import { inWords, report } from "../../src/cli/report.ts";
 import { QuorateError } from "../../src/errors.ts";
 
 test("an error is told as what, why with the endpoint, and what to do", () => {
@@ -42,4 +42,14 @@ test("anything else is a bug and shows its stack", () => {
 
 test("a foreign text cannot send escape sequences through an error", () => {
   expect(report(new QuorateError("FAILED", "Cannot read \u001b[31mred")).text).toBe("error: Cannot read ·[31mred\n");
+});
+
+test("what gRPC and Node say is put in words", () => {
+  const refused =
+    "14 UNAVAILABLE: No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ";
+  expect(inWords(refused)).toBe("connection refused");
+  expect(inWords("Name resolution failed for target dns:h9: getaddrinfo ENOTFOUND h9")).toBe(
+    "Name resolution failed for target dns:h9: no such host name: h9",
+  );
+  expect(inWords("etcdserver: no leader")).toBe("etcdserver: no leader");
 });

@@ -2,7 +2,7 @@ import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { promisify, stripVTControlCharacters } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Demo, quorate } from "../support/demo.ts";
+import { Demo, quorate, repository } from "../support/demo.ts";
 import { eventually } from "../support/eventually.ts";
 import { childrenOf } from "../support/process.ts";
 
@@ -71,6 +71,16 @@ describe("quorate demo", { timeout: 120_000 }, () => {
     process.kill(one.running.pid, "SIGKILL");
     await eventually("the end of the demo", () => !existsSync(`/proc/${child}`), 10_000);
     expect(one.leftovers()).toEqual(nothing);
+  });
+
+  test("`timeout -s TERM 10 npm start` leaves nothing behind", async () => {
+    // Whoever runs this test without `npm test` has it built first, which is not what is timed here.
+    await promisify(execFile)("npm", ["--prefix", repository, "start", "--", "--version"]);
+    const one = demo().start(["timeout", "-s", "TERM", "10", "npm", "--prefix", repository, "start"]);
+    await one.shows("5 agents with etcd");
+    const { code } = await one.running.end(20_000);
+    expect(code).toBe(124);
+    await eventually("nothing left", () => one.leftovers().files.length === 0 && one.leftovers().processes.length === 0, 5_000);
   });
 
   test("a reader that goes away ends it", async () => {

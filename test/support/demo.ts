@@ -7,7 +7,7 @@ import { etcdBinary } from "./etcd.ts";
 import { eventually } from "./eventually.ts";
 import { Process } from "./process.ts";
 
-const repository = fileURLToPath(new URL("../..", import.meta.url));
+export const repository = fileURLToPath(new URL("../..", import.meta.url));
 export const quorate = join(repository, "bin", "quorate.js");
 
 /** A demo in a folder of its own for temporary files, so that whatever it leaves is seen. */
