@@ -1,0 +1,48 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import { Fleet, type AgentProcess } from "../support/agents.ts";
+
+const five = ["h1", "h2", "h3", "h4", "h5"] as const;
+
+/** Has these leave one after the other while a writer writes; none of what it was promised may be gone. */
+async function leave(hosts: readonly string[], idealSize: number): Promise<void> {
+  const fleet = await Fleet.open();
+  onTestFinished(() => fleet[Symbol.asyncDispose]());
+  const agents = new Map((await fleet.form(five, idealSize)).map((agent) => [agent.place.hostname, agent]));
+  const writer = await fleet.writer(five);
+  for (const host of hosts) {
+    const ended = await (agents.get(host) as AgentProcess).interrupt();
+    expect({ host, code: ended.code, stderr: ended.stderr }).toEqual({
+      host,
+      code: 0,
+      stderr: "leaving in good order; once more to hurry\n",
+    });
+  }
+  const stay = five.filter((host) => !hosts.includes(host));
+  const members = await fleet.settled(Math.min(idealSize, stay.length), stay);
+  expect(members.map(({ name }) => name).filter((name) => hosts.includes(name))).toEqual([]);
+  const written = await writer.finish();
+  console.log(`${hosts.join(", ")} left: ${written.acknowledged} writes, longest gap ${written.longestGapMs} ms`);
+  expect(written.lost).toEqual([]);
+  expect(written.misread).toBe(0);
+  expect(written.acknowledged).toBeGreaterThan(20);
+  // The goal is 3 s; a machine that is busy with other tests gets three times that.
+  expect(written.longestGapMs).toBeLessThan(9_000);
+}
+
+describe("agents stopped by ^C one after the other leave in good order, and the rest keep serving", { timeout: 90_000 }, () => {
+  test("two of five, the founder first", async () => {
+    await leave(["h1", "h2"], 3);
+  });
+
+  test("two of five, the founder last", async () => {
+    await leave(["h2", "h1"], 3);
+  });
+
+  test("three of five voters, the founder first", async () => {
+    await leave(["h1", "h2", "h3"], 5);
+  });
+
+  test("three of five voters, the founder last", async () => {
+    await leave(["h5", "h4", "h1"], 5);
+  });
+});

@@ -1,0 +1,305 @@
+import { mkdtempSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { etcdBinary, etcdctlBinary } from "./etcd.ts";
+import { eventually } from "./eventually.ts";
+import { openNetwork, type Network } from "./netns.ts";
+import { childrenOf, nameOf, Process, untilGone, type Ended } from "./process.ts";
+import { startWriter, type Writer } from "./writer.ts";
+
+const quorate = fileURLToPath(new URL("../../bin/quorate.js", import.meta.url));
+
+/** A row of etcd's member list. */
+export interface Member {
+  readonly id: string;
+  /** Empty before it has started. */
+  readonly name: string;
+  readonly learner: boolean;
+  readonly peerUrls: readonly string[];
+  readonly clientUrls: readonly string[];
+}
+
+/** The chooser's last word, as its leader published it. */
+export interface PublishedPlan {
+  readonly leader: string;
+  readonly kind: "step" | "waiting" | "settled";
+  readonly ideal: number;
+  readonly because: string;
+  readonly voters: number;
+  readonly learners: number;
+  readonly sizeRefused?: string;
+  readonly notices: readonly string[];
+}
+
+/** One host: the same name, ports and prefix for every agent process that runs there, one after the other. */
+export interface Place {
+  readonly hostname: string;
+  readonly clientUrl: string;
+  readonly serverUrl: string;
+  readonly prefix: string;
+}
+
+export class AgentProcess extends Process {
+  readonly place: Place;
+
+  constructor(place: Place, command: readonly [string, ...string[]], env: NodeJS.ProcessEnv) {
+    super(place.hostname, command, env);
+    this.place = place;
+  }
+
+  /** Connected and volunteering. */
+  async ready(withinMs = 30_000): Promise<this> {
+    await this.line("ready", withinMs);
+    return this;
+  }
+
+  /** `^C`, and the end. */
+  async interrupt(withinMs = 45_000): Promise<Ended> {
+    this.signal("SIGINT");
+    return this.end(withinMs);
+  }
+
+  /** The pid of its etcd; undefined while none runs. */
+  etcdPid(): number | undefined {
+    return childrenOf(this.pid).find((pid) => nameOf(pid) === "etcd");
+  }
+}
+
+export interface StartOptions {
+  /** Hosts or URLs to join through. Default: none. */
+  readonly seeds?: readonly string[];
+  readonly flags?: readonly string[];
+}
+
+/** The hosts of one test, with everything that runs on them: gone, with its files, when this is disposed of. */
+export class Fleet implements AsyncDisposable {
+  readonly network: Network;
+  /** Everything its processes write is below this; it is also their folder for temporary files. */
+  readonly folder: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly #places = new Map<string, Place>();
+  readonly #processes: Process[] = [];
+  readonly #flags: readonly string[];
+  readonly #open: AsyncDisposable[] = [];
+
+  private constructor(network: Network, folder: string, flags: readonly string[]) {
+    this.network = network;
+    this.folder = folder;
+    this.#flags = flags;
+    const env = Object.entries(process.env).filter(
+      ([name]) => !/^(ETCD|ETCDCTL|QUORATE)_/.test(name) || name === "QUORATE_TEST_RUN",
+    );
+    this.env = {
+      ...Object.fromEntries(env),
+      QUORATE_ETCD_BIN: etcdBinary(),
+      TMPDIR: folder,
+      NO_COLOR: "1",
+    };
+  }
+
+  /** `flags` go to every agent; a short session by default, so that a killed one is missed soon. */
+  static async open(flags: readonly string[] = ["--session-ttl=2s"]): Promise<Fleet> {
+    const network = await openNetwork();
+    return new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#open.map((one) => one[Symbol.asyncDispose]()));
+    const etcds = this.#processes.flatMap((one) => (one instanceof AgentProcess ? (one.etcdPid() ?? []) : []));
+    await Promise.all(this.#processes.map((one) => one.kill()));
+    await Promise.all(etcds.map((pid) => untilGone(pid)));
+    await this.network[Symbol.asyncDispose]();
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  /** Closes it with the fleet. */
+  keep<T extends AsyncDisposable>(one: T): T {
+    this.#open.push(one);
+    return one;
+  }
+
+  /** Runs anything in the fleet's network. */
+  run(what: string, argv: readonly string[], env: NodeJS.ProcessEnv = this.env): Process {
+    const started = new Process(what, this.network.inside(argv), env);
+    this.#processes.push(started);
+    return started;
+  }
+
+  async place(hostname: string): Promise<Place> {
+    let place = this.#places.get(hostname);
+    if (!place) {
+      const [client, server] = await this.network.ports(2);
+      place = {
+        hostname,
+        clientUrl: `http://127.0.0.1:${client}`,
+        serverUrl: `http://127.0.0.1:${server}`,
+        prefix: join(this.folder, "prefix", hostname),
+      };
+      await mkdir(join(this.folder, "prefix"), { recursive: true });
+      this.#places.set(hostname, place);
+    }
+    return place;
+  }
+
+  /** `quorate run` on that host, with a prefix that stays. Returns at once. */
+  async start(hostname: string, { seeds = [], flags = [] }: StartOptions = {}): Promise<AgentProcess> {
+    const place = await this.place(hostname);
+    const through = await Promise.all(
+      seeds.map(async (seed) => (seed.includes("://") ? seed : (await this.place(seed)).clientUrl)),
+    );
+    const own = flags.includes("--no-server") ? [] : [`--client-urls=${place.clientUrl}`, `--server-urls=${place.serverUrl}`];
+    return this.agent(place, [
+      `--hostname=${hostname}`,
+      ...own,
+      ...(flags.includes("--tmp-prefix") ? [] : [`--prefix=${place.prefix}`]),
+      ...(through.length > 0 ? [`--seeds=${through.join(",")}`] : []),
+      ...this.#flags,
+      ...flags,
+    ]);
+  }
+
+  /** `quorate run` with exactly these arguments. */
+  agent(place: Place, args: readonly string[]): AgentProcess {
+    const started = new AgentProcess(place, this.network.inside([process.execPath, quorate, "run", ...args]), this.env);
+    this.#processes.push(started);
+    return started;
+  }
+
+  /** A founder and those that join through it, settled. */
+  async form(hostnames: readonly string[], idealSize = hostnames.length): Promise<AgentProcess[]> {
+    const [first = "", ...others] = hostnames;
+    const founder = await this.start(first, { flags: [`--ideal-cluster-size=${idealSize}`] });
+    const agents = [founder, ...(await Promise.all(others.map((host) => this.start(host, { seeds: [first] }))))];
+    await Promise.all(agents.map((agent) => agent.ready()));
+    await this.settled(Math.min(idealSize, hostnames.length), [first]);
+    return agents;
+  }
+
+  /** An etcd that knows nothing of Quorate; its client URL, once it serves. */
+  async plainEtcd(name: string): Promise<string> {
+    const { clientUrl, serverUrl } = await this.place(name);
+    const etcd = this.run(`etcd ${name}`, [
+      ...[etcdBinary(), "--name", name, "--data-dir", join(this.folder, name), "--logger", "zap"],
+      ...["--listen-client-urls", clientUrl, "--advertise-client-urls", clientUrl],
+      ...[
+        "--listen-peer-urls",
+        serverUrl,
+        "--initial-advertise-peer-urls",
+        serverUrl,
+        "--initial-cluster",
+        `${name}=${serverUrl}`,
+      ],
+    ]);
+    const healthy = async (): Promise<boolean> => {
+      const answer = await this.network.fetch(`${clientUrl}/health`).catch(() => undefined);
+      return answer?.status === 200;
+    };
+    await eventually(`${name} serves\n${etcd.tail()}`, healthy, 20_000);
+    return clientUrl;
+  }
+
+  /** Runs any `quorate` command to its end. */
+  async quorate(...args: string[]): Promise<Ended> {
+    return this.run(`quorate ${args[0]}`, [process.execPath, quorate, ...args]).end(60_000);
+  }
+
+  /** Runs etcdctl to its end; rejects with what it says where it fails. */
+  async etcdctl(endpoint: string, ...args: string[]): Promise<string> {
+    const env = { ...this.env, ETCDCTL_API: "3" };
+    const argv = [etcdctlBinary(), "--endpoints", endpoint.replace("http://", ""), ...args];
+    const { code, stdout, stderr } = await this.run(`etcdctl ${args[0]}`, argv, env).end(20_000);
+    if (code !== 0) throw new Error(`etcdctl ${args.join(" ")}: ${stderr.trim().split("\n").at(-1)}`);
+    return stdout;
+  }
+
+  /** Writes and reads without a pause at all these hosts. */
+  async writer(hostnames: readonly string[]): Promise<Writer> {
+    const places = await Promise.all(hostnames.map((host) => this.place(host)));
+    return this.keep(
+      await startWriter(
+        this.network,
+        places.map(({ clientUrl }) => clientUrl),
+      ),
+    );
+  }
+
+  /** Asks an etcd through its JSON gateway; a host or a URL. */
+  async ask<T>(at: string, path: string, request: object = {}): Promise<T> {
+    const url = at.includes("://") ? at : (await this.place(at)).clientUrl;
+    const { status, text } = await this.network.fetch(`${url}/v3/${path}`, request);
+    if (status !== 200) throw new Error(`${url} ${path}: ${text}`);
+    return JSON.parse(text) as T;
+  }
+
+  async put(at: string, key: string, value: string): Promise<void> {
+    await this.ask(at, "kv/put", { key: base64(key), value: base64(value) });
+  }
+
+  async get(at: string, key: string): Promise<string | undefined> {
+    const { kvs } = await this.ask<{ kvs?: { value?: string }[] }>(at, "kv/range", { key: base64(key) });
+    return kvs?.[0] && Buffer.from(kvs[0].value ?? "", "base64").toString();
+  }
+
+  async members(at: string): Promise<Member[]> {
+    const { members } = await this.ask<{
+      members: { ID: string; name?: string; isLearner?: boolean; peerURLs: string[]; clientURLs?: string[] }[];
+    }>(at, "cluster/member/list");
+    return members
+      .map(({ ID, name = "", isLearner = false, peerURLs, clientURLs = [] }) => ({
+        id: BigInt(ID).toString(16),
+        name,
+        learner: isLearner,
+        peerUrls: peerURLs,
+        clientUrls: clientURLs,
+      }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async plan(at: string, namespace = "/_mgmt"): Promise<PublishedPlan | undefined> {
+    const text = await this.get(at, `${namespace}/quorate/plan`);
+    return text === undefined ? undefined : (JSON.parse(text) as PublishedPlan);
+  }
+
+  /** Waits until the chooser has settled at `members` seats, as the first of these hosts that answers sees it. */
+  async settled(members: number, hostnames: readonly string[], withinMs = 30_000): Promise<Member[]> {
+    let last: unknown;
+    return eventually(
+      `${members} members, settled`,
+      async () => {
+        await delay(40);
+        for (const host of hostnames) {
+          try {
+            const [rows, plan] = await Promise.all([this.members(host), this.plan(host)]);
+            last = { rows, plan };
+            const learners = rows.filter(({ learner }) => learner).length;
+            if (plan?.kind !== "settled" || plan.voters + plan.learners !== rows.length || plan.learners !== learners) return;
+            return rows.length === members && rows.every(({ name }) => name !== "") ? rows : undefined;
+          } catch (error) {
+            last = error;
+          }
+        }
+        return undefined;
+      },
+      withinMs,
+    ).catch((error: unknown) => {
+      throw new Error(
+        `${(error as Error).message}: ${last instanceof Error ? last.message : JSON.stringify(last)}\n${this.tails()}`,
+      );
+    });
+  }
+
+  /** What all agents said last. */
+  tails(): string {
+    return this.#processes
+      .filter((one) => one instanceof AgentProcess)
+      .map((one) => one.tail(12))
+      .join("\n");
+  }
+}
+
+export function base64(text: string): string {
+  return Buffer.from(text).toString("base64");
+}
