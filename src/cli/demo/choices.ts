@@ -48,7 +48,10 @@ export function victimOf(view: ClusterView | undefined, agents: readonly DemoAge
     .filter((host) => host.member?.learner === false)
     .reverse()
     .sort((a, b) => rank(a.name, isRaftLeader(a, view)) - rank(b.name, isRaftLeader(b, view)));
-  const expendable = voters.filter((host) => strengthOf(view).failureTolerance > 0 || !isHealthy(host));
+  // What was killed a moment ago still looks healthy in a look from before.
+  const alive = voters.filter(isHealthy).length;
+  const spareVoters = alive - (Math.floor(strengthOf(view).voters / 2) + 1);
+  const expendable = voters.filter((host) => spareVoters > 0 || !isHealthy(host));
   const victim = expendable[0] ?? hosts.filter((host) => host.member?.learner !== false).reverse()[0];
   if (!victim)
     return {

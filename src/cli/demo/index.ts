@@ -7,10 +7,10 @@ import { keysUnder } from "../../keys.ts";
 import type { Io } from "../io.ts";
 import { painter } from "../output.ts";
 import { isBelowNpm } from "../options.ts";
-import { parentGone, parentsNow } from "../process-tree.ts";
+import { parentGone, parentsNow, type Parents } from "../process-tree.ts";
 import { chooserLine } from "../roles.ts";
 import { keyOf, nextToStart, victimOf } from "./choices.ts";
-import { Ended, endOnSignals } from "./endings.ts";
+import { Ended, endOnSignals, type Endings } from "./endings.ts";
 import { Fleet, launcher } from "./fleet.ts";
 import { frame, headline, hues, type Scene } from "./frame.ts";
 import { logLine } from "./log-lines.ts";
@@ -22,13 +22,29 @@ const agentsInDemo = 5;
 const firstSize = 3;
 const lookEveryMs = 300;
 
+export interface DemoSettings {
+  readonly once: boolean;
+  readonly etcdBin: string | undefined;
+}
+
 /** `quorate demo`: five agents in one terminal. Whatever ends it leaves no process and no file behind. */
-export async function demo(settings: { readonly once: boolean; readonly etcdBin: string | undefined }, io: Io): Promise<number> {
+export async function demo(settings: DemoSettings, io: Io): Promise<number> {
   const parents = parentsNow(isBelowNpm(io.env));
+  const endings = endOnSignals(systemClock);
+  try {
+    return await play(settings, io, parents, endings);
+  } catch (error) {
+    if (!(error instanceof Ended)) throw error;
+    return error.exitCode;
+  } finally {
+    endings.release();
+  }
+}
+
+async function play(settings: DemoSettings, io: Io, parents: Parents, endings: Endings): Promise<number> {
   const clock = systemClock;
   const startMs = clock.nowMs();
   const paint = painter(io.color);
-  const endings = endOnSignals(clock);
   const etcd = await findEtcd({
     etcdBin: settings.etcdBin,
     env: { ...io.env },
@@ -46,7 +62,7 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
     screen.print(lines);
   };
 
-  let size = firstSize;
+  let asked: number | undefined;
   let saidHead = "";
   let saidReady = false;
   const killed: string[] = [];
@@ -85,7 +101,7 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
       agents: fleet.agents,
       view: lookout.view,
       problem: lookout.problem,
-      size,
+      size: size(),
       victim: "host" in victim ? victim.host : undefined,
       next: nextToStart(fleet.agents, killed),
       keys: readsKeys,
@@ -108,10 +124,17 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
     if (io.tty) screen.draw(frame(now, paint, screen.width(), screen.height()));
   }
 
+  /** What was asked for here until the cluster knows it, then what the cluster knows: others may set it too. */
+  const size = (): number => asked ?? lookout.view?.ideal ?? firstSize;
   const setSize = async (wanted: number): Promise<void> => {
-    size = wanted;
+    asked = wanted;
     redraw();
-    await client.put(keys.idealClusterSize, String(wanted), { signal: endings.signal, timeoutMs: 10_000 });
+    try {
+      await client.put(keys.idealClusterSize, String(wanted), { signal: endings.signal, timeoutMs: 10_000 });
+      await lookout.until((view) => view.ideal !== undefined, endings.signal);
+    } finally {
+      if (asked === wanted) asked = undefined;
+    }
   };
   const kill = async (): Promise<string> => {
     const victim = victimOf(lookout.view, fleet.agents);
@@ -128,7 +151,7 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
   };
 
   const onKey = async (text: string): Promise<void> => {
-    const key = keyOf(text, size, agentsInDemo);
+    const key = keyOf(text, size(), agentsInDemo);
     switch (key?.kind) {
       case undefined:
         return;
@@ -136,7 +159,7 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
         endings.end(new Ended("asked to", 0));
         return;
       case "size":
-        if (key.size === size) say(size === 1 ? "one member is the least" : `there are only ${agentsInDemo} agents`);
+        if (key.size === size()) say(key.size === 1 ? "one member is the least" : `there are only ${agentsInDemo} agents`);
         else await setSize(key.size);
         return;
       case "kill":
@@ -189,16 +212,12 @@ export async function demo(settings: { readonly once: boolean; readonly etcdBin:
     screen.draw([]);
     say("", ...summary(chapters));
     return 0;
-  } catch (error) {
-    if (!(error instanceof Ended)) throw error;
-    return error.exitCode;
   } finally {
     if (readsKeys) process.stdin.off("data", onInput).setRawMode(false).pause();
     process.stdout.off("resize", onResize);
     screen.close();
     await fleet.close();
     await client.close();
-    endings.release();
     say(`ended: no process and no file is left`);
   }
 }
