@@ -54,6 +54,7 @@ function stays(notice: string): AgentExit {
 
 /** Who has to be started for the cluster to serve again: every voter that is left, as each may hold the newest data. */
 function lastWords({ view, options }: LeaveDeps): string {
+  if (options.prefix === undefined) return "nobody else is left, and the data was in a temporary prefix: this cluster is gone";
   const voters = [...view.seats()].filter(([, seat]) => seat.role === "voter" && seat.member !== undefined).map(([host]) => host);
   if (voters.length <= 1) return `nobody else is left: this host keeps the data; start ${options.hostname} first`;
   return `nobody else is left: ${voters.join(" and ")} keep the data together; start them first`;
