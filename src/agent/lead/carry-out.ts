@@ -61,16 +61,16 @@ export async function carryOut(
       // What the volunteer was proved to answer on, not what stands in a key that anyone can write.
       const peerUrls = seen.look.volunteers.get(step.agent)?.value;
       if (!peerUrls) return { held: `${step.agent} does not volunteer any more` };
-      return member(deps, { op: "add-learner", agent: step.agent, peerUrls: [...peerUrls] }, false, because, seen, signal);
+      return member(deps, { op: "add-learner", agent: step.agent, peerUrls: [...peerUrls] }, firstTime, because, seen, signal);
     }
     case "promote":
-      return member(deps, { op: "promote", agent: step.agent, member: step.member }, false, because, seen, signal);
+      return member(deps, { op: "promote", agent: step.agent, member: step.member }, firstTime, because, seen, signal);
     case "remove": {
-      const asked = step.cause === "surplus" || step.cause === "leaving";
+      const how = { mayLowerTolerance: step.cause === "surplus" || step.cause === "leaving", again: false };
       return member(
         deps,
         { op: "remove", agent: step.agent, member: step.member, passOver: step.passOver },
-        asked,
+        how,
         because,
         seen,
         signal,
@@ -81,18 +81,29 @@ export async function carryOut(
       if (!open) return done;
       // URLs that are not the volunteer's own by now were never proved.
       const proved = open.op !== "add-learner" || provedUrls(open, seen.look);
-      return step.send && proved ? member(deps, open, true, because, seen, signal) : closeOpen(deps, open, because, seen, signal);
+      return step.send && proved
+        ? member(deps, open, { mayLowerTolerance: true, again: true }, because, seen, signal)
+        : closeOpen(deps, open, because, seen, signal);
     }
   }
 }
 
 type Call = Omit<StepRecord, "schema" | "leaderRevision">;
 
+interface How {
+  /** The ideal size or a leave asks for the call. */
+  readonly mayLowerTolerance: boolean;
+  /** It was recorded earlier, and perhaps sent: until it is known to have happened or to be impossible, the record stays. */
+  readonly again: boolean;
+}
+
+const firstTime: How = { mayLowerTolerance: false, again: false };
+
 /** A member call: second look, recorded step, gate, call, and the record closed with what follows from it. */
 async function member(
   deps: CarryOutDeps,
   call: Call,
-  mayLowerTolerance: boolean,
+  { mayLowerTolerance, again: sentBefore }: How,
   because: string,
   seen: Seen,
   signal: AbortSignal,
@@ -124,10 +135,11 @@ async function member(
   );
   const held = verdict({ rows, call: gated }, took);
   if (held !== undefined) {
-    await clear(deps, signal);
+    if (!sentBefore) await clear(deps, signal);
     return { held };
   }
-  leadership.signal.throwIfAborted();
+  // The lease is checked against the clock right before the call goes out: nothing fences it later.
+  leadership.fence();
   let added: string | undefined;
   try {
     switch (call.op) {
@@ -145,7 +157,7 @@ async function member(
     signal.throwIfAborted();
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
     if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
-      await clear(deps, signal);
+      if (!sentBefore) await clear(deps, signal);
       return { held: short(`etcd: ${reasonOf(error) || messageOf(error)}`) };
     }
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
