@@ -70,10 +70,11 @@ describe("an agent that ends and starts again on its prefix", { timeout: 90_000 
 describe("a voter that is killed", { timeout: 120_000 }, () => {
   test("is replaced by a spare, as a learner first; back again, it keeps its data aside and volunteers", async () => {
     const fleet = await open();
-    const agents = await fleet.form(["h1", "h2", "h3", "h4", "h5"], 3);
+    const five = ["h1", "h2", "h3", "h4", "h5"];
+    const agents = await fleet.form(five, 3);
     const before = await fleet.members("h1");
     const names = before.map(({ name }) => name);
-    const spares = ["h4", "h5"].filter((host) => !names.includes(host));
+    const spares = five.filter((host) => !names.includes(host));
     const leader = (await fleet.plan("h1"))?.leader;
     const victim = agents.find(
       ({ place }) => names.includes(place.hostname) && place.hostname !== "h1" && place.hostname !== leader,
@@ -107,9 +108,9 @@ describe("a voter that is killed", { timeout: 120_000 }, () => {
     expect(again.etcdPid()).toBeUndefined();
 
     expect((await fleet.quorate("size", "5", "--wait", `--endpoints=${(await fleet.place("h1")).clientUrl}`)).code).toBe(0);
-    const five = await fleet.members("h1");
-    expect(five.map(({ name }) => name)).toEqual(["h1", "h2", "h3", "h4", "h5"]);
-    expect(five.find(({ name }) => name === host)?.id).not.toBe(before.find(({ name }) => name === host)?.id);
+    const grown = await fleet.members("h1");
+    expect(grown.map(({ name }) => name)).toEqual(five);
+    expect(grown.find(({ name }) => name === host)?.id).not.toBe(before.find(({ name }) => name === host)?.id);
   });
 });
 
