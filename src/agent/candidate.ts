@@ -33,7 +33,7 @@ export async function standAndLead(deps: CandidateDeps, session: Session, signal
         clock,
         log,
         untilDeleted: (key, revision, s) =>
-          view.until(() => view.complete && view.revision >= revision && view.get(key)?.createRevision !== revision, s),
+          view.until(() => view.hasSeen(key, revision) && view.get(key)?.createRevision !== revision, s),
       },
       signal,
     );

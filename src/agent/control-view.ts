@@ -15,7 +15,8 @@ export class ControlView {
   readonly #bells = new Set<Doorbell>();
   readonly #keys: Keys;
   #loaded = 0;
-  #revision = 0;
+  /** How far each watch has come, by the start of its range: one may be behind the other. */
+  readonly #revisions = new Map<string, number>();
 
   constructor(keys: Keys) {
     this.#keys = keys;
@@ -26,8 +27,10 @@ export class ControlView {
     return this.#loaded === 2;
   }
 
-  get revision(): number {
-    return this.#revision;
+  /** Everything that happened to this key up to that revision is in here; so one that is absent was deleted, or never was. */
+  hasSeen(key: string, revision: number): boolean {
+    const range = [this.#keys.endpoints, this.#keys.control].find(({ start, end }) => key >= start && key < end);
+    return range !== undefined && (this.#revisions.get(range.start) ?? -1) >= revision;
   }
 
   /** Rings `bell` on every change until the signal fires. */
@@ -156,6 +159,6 @@ export class ControlView {
         }
         break;
     }
-    this.#revision = Math.max(this.#revision, news.revision);
+    this.#revisions.set(range.start, Math.max(this.#revisions.get(range.start) ?? 0, news.revision));
   }
 }

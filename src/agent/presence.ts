@@ -181,10 +181,9 @@ export class Presence {
 
   /** What the view saw deleted after it was written is written again. */
   #forgetDeleted(): void {
-    const { view, keys } = this.#deps;
-    if (!view.complete || view.revision < this.#writtenRevision) return;
+    const { view } = this.#deps;
     for (const key of this.#written.keys()) {
-      if (!key.startsWith(keys.volunteer.prefix) && view.get(key) === undefined) this.#written.delete(key);
+      if (view.hasSeen(key, this.#writtenRevision) && view.get(key) === undefined) this.#written.delete(key);
     }
   }
 

@@ -42,7 +42,7 @@ export async function endRestart(
     await view.until(() => over() && view.get(key) !== undefined, signal);
     try {
       const { revision } = await client.txn({ then: [{ del: key }] }, { signal, repeatable: true });
-      await view.until(() => view.revision >= revision, signal);
+      await view.until(() => view.hasSeen(key, revision), signal);
     } catch (error) {
       signal.throwIfAborted();
       if (!isRetryable(error)) throw error;
