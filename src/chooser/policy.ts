@@ -47,9 +47,12 @@ export const defaultPolicy: ChooserPolicy = {
   openStepTimeoutMs: 120_000,
 };
 
-/** What each field may be: a switch, or a whole number within bounds. */
-const bounds: Readonly<Record<keyof ChooserPolicy, "switch" | readonly [least: number, most: number]>> = {
-  maxSeats: [1, 99],
+/** What a field may be: a switch, or a whole number within bounds. */
+export type Bound = "switch" | readonly [least: number, most: number];
+
+/** What each field may be. */
+export const policyBounds = {
+  maxSeats: [1, 15],
   standbys: [0, 1],
   evenVoters: "switch",
   strictReconfigCheck: "switch",
@@ -63,7 +66,7 @@ const bounds: Readonly<Record<keyof ChooserPolicy, "switch" | readonly [least: n
   stabilizationMs: [0, 86_400_000],
   settleMs: [0, 86_400_000],
   openStepTimeoutMs: [1_000, 86_400_000],
-};
+} as const satisfies Readonly<Record<keyof ChooserPolicy, Bound>>;
 
 /**
  * Reads a policy as anyone may have written it, over `base`. A field that is missing, or is not what it must be, keeps
@@ -78,17 +81,18 @@ export function readPolicy(
   const fields = new Map<string, unknown>(Object.entries(given));
   const policy: Record<string, unknown> = { ...base };
   const refused: string[] = [];
-  for (const [field, bound] of Object.entries(bounds)) {
+  for (const [field, bound] of Object.entries<Bound>(policyBounds)) {
     const value = fields.get(field);
     if (value === undefined) continue;
-    const why = whyNot(value, bound);
+    const why = whyNotWithin(value, bound);
     if (why === undefined) policy[field] = value;
     else refused.push(`${field} ${why}`);
   }
   return { policy: policy as unknown as ChooserPolicy, refused };
 }
 
-function whyNot(value: unknown, bound: "switch" | readonly [number, number]): string | undefined {
+/** Why a value is not what its field may be; undefined when it is. */
+export function whyNotWithin(value: unknown, bound: Bound): string | undefined {
   if (bound === "switch") return typeof value === "boolean" ? undefined : "is not true or false";
   const [least, most] = bound;
   if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return undefined;

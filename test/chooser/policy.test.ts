@@ -18,7 +18,7 @@ test("a field that is not what it must be keeps its value, and is named", () => 
   expect(readPolicy(given)).toEqual({
     policy: defaultPolicy,
     refused: [
-      "maxSeats is not a whole number from 1 to 99",
+      "maxSeats is not a whole number from 1 to 15",
       "standbys is not a whole number from 0 to 1",
       "evenVoters is not true or false",
       "maxLag is not a whole number from 0 to 1000000000",
