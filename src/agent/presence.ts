@@ -104,7 +104,7 @@ export class Presence {
 
   /** Takes this host's record, which nobody else may hold. */
   async #claim(session: Session, signal: AbortSignal): Promise<void> {
-    const { client, keys, hostname, clock, log } = this.#deps;
+    const { client, keys, hostname, clock, log, view } = this.#deps;
     const key = keys.agents.key(hostname);
     const giveUpAtMs = clock.nowMs() + Math.max(session.ttlMs, 10_000) + 2_000;
     for (let said = false; ;) {
@@ -113,6 +113,7 @@ export class Presence {
       const value = writeRecord("agentRecord", this.#wanted.record);
       const claimed = (): void => {
         this.#written.set(key, value);
+        view.ring(); // Whoever waits for `written` may have seen the last event of etcd already.
       };
       const first = await client.txn(
         {
@@ -197,6 +198,7 @@ export class Presence {
     const { revision } = await this.#deps.client.txn({ then: ops }, { signal, repeatable: true });
     this.#written = wanted;
     this.#writtenRevision = revision;
+    this.#deps.view.ring();
   }
 
   /** The volunteer key is in neither watch: one read per TTL sees that somebody deleted it. */
