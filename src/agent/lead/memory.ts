@@ -161,14 +161,12 @@ export function volunteersSeen(
   for (const [agent, held] of look.volunteers) {
     const record = look.agents.get(agent)?.value;
     if (!record) continue; // A key without an agent behind it: nothing to nominate.
-    // One that was just let go still has its old data and instance: a seat given now would be for those.
-    const stillServes = record.server !== "none" && !look.membership.members.some((row) => row.id === record.member);
     seen.push({
       agent,
       zone: record.zone,
       priority: record.priority,
       sinceRevision: held.entry.createRevision,
-      preflight: stillServes ? { state: "pending" } : preflightOf(agent, look),
+      preflight: preflightOf(agent, look),
     });
   }
   return seen;

@@ -50,6 +50,10 @@ export class Preflights {
   }
 
   of(host: string, look: Look): VolunteerSeen["preflight"] {
+    const record = look.agents.get(host)?.value;
+    if (record?.server === "lost-data" || record?.server === "failed") {
+      return { state: "failed", reason: record.problem ?? `its server is ${record.server}` };
+    }
     const result = this.#results.get(host);
     return result && result.subject === subjectOf(host, look) ? result.outcome : { state: "pending" };
   }

@@ -203,6 +203,12 @@ describe("a leader and its volunteers", () => {
     await led.client.put(led.keys.volunteer.key("h2"), own);
     await eventually("the leader waits for it", () => led.plan()?.because.includes("h2"));
     expect(asked).toEqual([]);
+    const problem = "the data folder holds data of another server";
+    await led.client.put(led.keys.agents.key("h2"), agentRecord(2, { server: "lost-data", problem }));
+    await eventually("that is said, and waited for no more", () =>
+      led.plan()?.blockedBy?.includes(`h2 failed the pre-flight: ${problem}`),
+    );
+    expect(asked).toEqual([]);
     await led.client.put(led.keys.agents.key("h2"), agentRecord(2));
     await eventually("it is asked, and added", () => led.added.length === 1);
     expect(asked).toHaveLength(1);
