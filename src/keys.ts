@@ -28,8 +28,11 @@ export interface Keys {
   readonly restarting: Family;
   readonly preflight: Family;
   readonly paused: string;
+  /** JSON: what the cluster keeps to, whoever leads. The founder, operators. */
   readonly policy: string;
   readonly lastSize: string;
+  /** JSON: the policy that was last in force. The leader, fenced. */
+  readonly lastPolicy: string;
   /** JSON: the leader's plan as of its last change: what it waits for and why. The leader, fenced. */
   readonly plan: string;
   /** JSON: the open member step. The leader, fenced. */
@@ -119,6 +122,7 @@ export function keysUnder(namespace: string): Keys {
     paused: `${own}paused`,
     policy: `${own}policy`,
     lastSize: `${own}last-size`,
+    lastPolicy: `${own}last-policy`,
     plan: `${own}plan`,
     step: `${own}step`,
     events,

@@ -3,6 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { Keys, KeyRange } from "../keys.ts";
 import { parseUrls } from "../keys.ts";
 import type { Logger } from "pino";
+import { policySeen, type ClusterPolicy } from "./policy.ts";
 import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";
 import { Doorbell } from "./doorbell.ts";
 
@@ -81,6 +82,12 @@ export class ControlView {
     if (!entry) return undefined;
     const record = readRecord("planRecord", entry.value);
     return isRefused(record) ? undefined : record;
+  }
+
+  /** The cluster's policy; undefined where none is known. */
+  policy(): ClusterPolicy | undefined {
+    const { inForce, written, last } = policySeen(this.get(this.#keys.policy)?.value, this.get(this.#keys.lastPolicy)?.value);
+    return written || last !== undefined ? inForce : undefined;
   }
 
   /** The agent whose election key is the oldest. */

@@ -1,4 +1,5 @@
 import type { EtcdClient } from "../etcd/index.ts";
+import type { ClusterPolicy } from "./policy.ts";
 import { writeRecord } from "./records.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
@@ -7,17 +8,9 @@ export function firstMarker(clusterId: string, { hostname }: ResolvedOptions): s
   return writeRecord("marker", { schema: 1, clusterId, foundedBy: hostname });
 }
 
-/** The policy of a cluster that has none, from the flags of whoever writes it. */
-export function firstPolicy({ evenVoters, strictReconfigCheck }: ResolvedOptions): string {
-  return writeRecord("policy", {
-    schema: 1,
-    maxSeats: 7,
-    standbys: 0,
-    evenVoters,
-    strictReconfigCheck,
-    stabilizationMs: 0,
-    chooser: "dynamicsize",
-  });
+/** The value of the policy key. */
+export function policyText(policy: ClusterPolicy): string {
+  return writeRecord("policy", { schema: 1, ...policy });
 }
 
 /** What a founder writes: the marker, size and policy, each only where it is absent. */
@@ -31,7 +24,7 @@ export async function writeFirstKeys(
   const absent: (readonly [string, string])[] = [
     ...(marker === undefined ? [] : [[keys.cluster, marker] as const]),
     [keys.idealClusterSize, String(options.idealClusterSize)],
-    [keys.policy, firstPolicy(options)],
+    [keys.policy, policyText(options.policy)],
   ];
   await Promise.all(
     absent.map(([key, value]) =>

@@ -13,6 +13,7 @@ import { assertUnknown, found, startAnew } from "./founder.ts";
 import { beginning, join } from "./join.ts";
 import { leave } from "./leave.ts";
 import { Presence, type Appearance } from "./presence.ts";
+import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
 import { announceRestart, endRestart } from "./restart.ts";
 import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
 import { ServerSupervisor, type ServerNews } from "./server/supervisor.ts";
@@ -215,6 +216,9 @@ export class AgentLife {
         this.#phase !== "stopping" &&
         (this.#news.kind === "serving" || (this.#news.kind === "none" && prefix.state.seat === undefined));
       void this.#keep("restarted", endRestart({ client, options, clock }, this.#view, backAgain, living), ending, parts);
+      void this.#keep("flags", tellIgnoredPolicy({ options, view: this.#view, log }, living), ending, parts);
+      if (begin.kind !== "found")
+        void this.#keep("size", tellIgnoredSize({ client, options, clock, log }, living), ending, parts);
       void this.#keep("ready", this.#announce(begin.kind === "found", living), ending, parts);
       try {
         await this.#untilLeaveAsked(living);
@@ -229,7 +233,10 @@ export class AgentLife {
         this.#phase = "stopping";
         this.#tell();
         const keepsSeat = prefix.state.seat !== undefined && options.prefix !== undefined;
-        if (leftOver?.how !== "left" && keepsSeat) await announceRestart({ client, options, clock }).catch(() => undefined);
+        if (leftOver?.how !== "left" && keepsSeat) {
+          const { restartGraceMs } = this.#view.policy() ?? options.policy;
+          await announceRestart({ client, options, clock }, restartGraceMs).catch(() => undefined);
+        }
         present.abort(new DOMException("The agent ends", "AbortError"));
         await presenceDone;
       }
@@ -283,7 +290,7 @@ export class AgentLife {
   }
 
   #firstAppearance(prefix: Prefix, binary: Binary | undefined, unfit: string | undefined): Appearance {
-    const { zone, priority, advertiseServerUrls, server } = this.#options;
+    const { zone, priority, advertiseServerUrls, server, given } = this.#options;
     const volunteering = server && unfit === undefined;
     return {
       record: {
@@ -297,6 +304,7 @@ export class AgentLife {
         volunteering,
         server: "none",
         proof: this.#deps.proof,
+        ...(Object.keys(given.policy).length === 0 ? {} : { flags: given.policy }),
       },
       volunteer: volunteering ? advertiseServerUrls.join(",") : undefined,
       endpoints: undefined,

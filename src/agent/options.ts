@@ -20,7 +20,7 @@ export interface AgentOptions {
   readonly tmpPrefix?: boolean;
   /** Whether this agent may be asked to run a server. False needs `seeds`; any etcd will do then. Default true. */
   readonly server?: boolean;
-  /** Written by the founder of a cluster; ignored by everyone else. 1 to 1,000. Default 5. */
+  /** Written by the founder of a cluster; ignored by everyone else, with a notice in the log. 1 to 1,000. Default 5. */
   readonly idealClusterSize?: number;
   /** Where Quorate's keys start. Default `/_mgmt`. */
   readonly namespace?: string;
@@ -30,10 +30,23 @@ export interface AgentOptions {
   readonly priority?: number;
   /** How long this agent's keys outlive it, in milliseconds; etcd grants whole seconds, 2 at least. Default 10,000. */
   readonly sessionTtlMs?: number;
+  // The cluster's policy: written by the founder of a cluster. Where another agent's differ, the cluster's rule, and log and status say so.
+  /** Seats that are filled at most, whatever the size. 1 to 15. Default 7. */
+  readonly maxSeats?: number;
+  /** Learners kept in sync beyond the size, to step in at once. Default 0. */
+  readonly standbys?: 0 | 1;
   /** Run etcd with its own `--strict-reconfig-check` as well. Default false. */
   readonly strictReconfigCheck?: boolean;
   /** Fill an even number of seats with voters. Default false. */
   readonly evenVoters?: boolean;
+  /** Uninterrupted health of a learner before it becomes a voter, in milliseconds. Default 0. */
+  readonly stabilizationMs?: number;
+  /** A nominee that has not started its server by then is given up, in milliseconds. Default 60,000. */
+  readonly nomineeTimeoutMs?: number;
+  /** A learner that is behind and stands still for so long is given up, in milliseconds. Default 60,000. */
+  readonly stallTimeoutMs?: number;
+  /** An agent that announced a restart keeps its seat for so long, in milliseconds; 2,000 at least. Default 300,000. */
+  readonly restartGraceMs?: number;
   /** Take over a cluster that Quorate did not found. Default false. */
   readonly adopt?: boolean;
   /** Found a new cluster although this prefix belonged to one; its data is kept aside. Default false. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";
+import { policyFields } from "./policy.ts";
 
 /**
  * The JSON values of Quorate's own keys. Whoever can write to etcd can write these, so every one is parsed strictly, bounded in
@@ -10,6 +11,19 @@ import { quote } from "../keys.ts";
 const hexId = z.string().regex(/^[0-9a-f]{1,16}$/);
 const uuid = z.string().regex(/^[0-9a-f-]{36}$/);
 const text = z.string().max(1_000);
+const within = ([least, most]: readonly [number, number]): z.ZodNumber => z.number().int().min(least).max(most);
+
+/** The fields of a policy that flags set. */
+const policyValues = z.object({
+  maxSeats: within(policyFields.maxSeats.bound),
+  standbys: z.union([z.literal(0), z.literal(1)]),
+  evenVoters: z.boolean(),
+  strictReconfigCheck: z.boolean(),
+  stabilizationMs: within(policyFields.stabilizationMs.bound),
+  nomineeTimeoutMs: within(policyFields.nomineeTimeoutMs.bound),
+  stallTimeoutMs: within(policyFields.stallTimeoutMs.bound),
+  restartGraceMs: within(policyFields.restartGraceMs.bound),
+});
 
 /** `/quorate/cluster`: says that this etcd is a cluster of Quorate's, and which. */
 const marker = z.object({ schema: z.literal(1), clusterId: hexId, foundedBy: text });
@@ -35,6 +49,8 @@ const agentRecord = z.object({
   member: hexId.optional(),
   /** Key of the proof it gives at pre-flight: whoever answers at its URLs must know it. */
   proof: text,
+  /** The founder's flags it was started with: where they differ from the cluster's policy, that rules. */
+  flags: policyValues.partial().optional(),
 });
 export type AgentRecord = z.infer<typeof agentRecord>;
 
@@ -90,15 +106,8 @@ export type NonceRecord = z.infer<typeof nonce>;
 const reason = z.object({ reason: text });
 export type ReasonRecord = z.infer<typeof reason>;
 
-const policy = z.object({
-  schema: z.literal(1),
-  maxSeats: z.number().int().min(1).max(15),
-  standbys: z.union([z.literal(0), z.literal(1)]),
-  evenVoters: z.boolean(),
-  strictReconfigCheck: z.boolean(),
-  stabilizationMs: z.number().int().min(0).max(3_600_000),
-  chooser: text,
-});
+/** `/quorate/policy`, as it is written. What others wrote there is read field by field: `readClusterPolicy`. */
+const policy = policyValues.extend({ schema: z.literal(1), chooser: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/) });
 export type PolicyRecord = z.infer<typeof policy>;
 
 const schemas = { marker, agentRecord, seat, step, planRecord, nonce, reason, policy } as const;

@@ -5,7 +5,9 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { QuorateError } from "../errors.ts";
 import { isHostname, keysUnder, quote, whyNotUrl, type Keys } from "../keys.ts";
+import { whyNotWithin } from "../chooser/index.ts";
 import type { AgentOptions } from "./options.ts";
+import { defaultClusterPolicy, policyFieldNames, policyFields, type ClusterPolicy, type PolicyFlags } from "./policy.ts";
 
 /** The same options with every default filled in and every rule checked. Nothing past `startAgent` sees the other one. */
 export interface ResolvedOptions {
@@ -23,8 +25,10 @@ export interface ResolvedOptions {
   readonly zone: string;
   readonly priority: number;
   readonly sessionTtlMs: number;
-  readonly strictReconfigCheck: boolean;
-  readonly evenVoters: boolean;
+  /** The policy of a cluster that this agent founds. */
+  readonly policy: ClusterPolicy;
+  /** What was said of the things that only a founder decides. */
+  readonly given: { readonly policy: PolicyFlags; readonly idealClusterSize: number | undefined };
   readonly adopt: boolean;
   readonly newCluster: boolean;
   readonly etcdBin: string | undefined;
@@ -87,8 +91,14 @@ const kinds = z
     zone: text,
     priority: number,
     sessionTtlMs: number,
+    maxSeats: number,
+    standbys: z.custom<0 | 1>((value) => typeof value === "number", { error: "a number" }),
     strictReconfigCheck: flag,
     evenVoters: flag,
+    stabilizationMs: number,
+    nomineeTimeoutMs: number,
+    stallTimeoutMs: number,
+    restartGraceMs: number,
     adopt: flag,
     newCluster: flag,
     insecure: flag,
@@ -187,6 +197,21 @@ function advertised(
   return listen;
 }
 
+/** The founder's options that were given, each within its bounds. */
+function policyGiven(given: AgentOptions): Partial<ClusterPolicy> {
+  const said = policyFieldNames.flatMap((field) => {
+    const value = given[field];
+    if (value === undefined) return [];
+    const why = whyNotWithin(value, policyFields[field].bound);
+    if (why !== undefined) {
+      const unit = field.endsWith("Ms") ? " milliseconds" : "";
+      refuse(field, `${String(value)} ${why}${unit}`, "leave it out to have the default");
+    }
+    return [[field, value] as const];
+  });
+  return Object.fromEntries(said);
+}
+
 /**
  * Fills in defaults and checks every rule.
  *
@@ -239,6 +264,7 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
   if (given.autoCompactionRetention !== undefined && !/^[1-9][0-9]{0,5}(s|m|h)$/.test(given.autoCompactionRetention)) {
     refuse("autoCompactionRetention", `${quote(given.autoCompactionRetention)} must be a duration like 10m`);
   }
+  const policy = policyGiven(given);
   return Object.freeze({
     hostname,
     seeds,
@@ -256,8 +282,8 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     zone: label("zone", given.zone ?? ""),
     priority: whole("priority", given.priority ?? 0, -1_000, 1_000),
     sessionTtlMs: whole("sessionTtlMs", given.sessionTtlMs ?? 10_000, 2_000, 600_000, " milliseconds"),
-    strictReconfigCheck: given.strictReconfigCheck ?? false,
-    evenVoters: given.evenVoters ?? false,
+    policy: Object.freeze({ ...defaultClusterPolicy, ...policy }),
+    given: Object.freeze({ policy: Object.freeze(policy), idealClusterSize: given.idealClusterSize }),
     adopt: given.adopt ?? false,
     newCluster: given.newCluster ?? false,
     etcdBin: given.etcdBin,

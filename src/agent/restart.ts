@@ -5,8 +5,6 @@ import type { ControlView } from "./control-view.ts";
 import { writeRecord } from "./records.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
-/** How long a restarting agent keeps its seat. */
-const restartGraceMs = 300_000;
 const announceMs = 2_000;
 
 interface RestartDeps {
@@ -15,14 +13,14 @@ interface RestartDeps {
   readonly clock: Clock;
 }
 
-/** Keeps the seat for a while although the session ends: this host means to come back. */
-export async function announceRestart({ client, options, clock }: RestartDeps): Promise<void> {
+/** Keeps the seat for `graceMs` although the session ends: this host means to come back. */
+export async function announceRestart({ client, options, clock }: RestartDeps, graceMs: number): Promise<void> {
   await within(
     announceMs,
     clock,
     new AbortController().signal,
     async (signal) => {
-      const lease = await grantLease(client, { ttlMs: restartGraceMs, clock }, signal);
+      const lease = await grantLease(client, { ttlMs: graceMs, clock }, signal);
       const key = options.keys.restarting.key(options.hostname);
       await client.put(key, writeRecord("reason", { reason: "stopped in place" }), { lease, signal });
     },

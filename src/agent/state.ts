@@ -19,6 +19,8 @@ const stateSchema = z.object({
   clusterId: z.string().optional(),
   /** The seat its data folder belongs to. */
   seat: z.object({ memberId: z.string(), token: z.string() }).optional(),
+  /** Whether its server started with etcd's own strict check last: the cluster's policy is not known before anybody is asked. */
+  strictReconfigCheck: z.boolean().optional(),
   /** Client URLs that served last. */
   endpoints: z.array(z.string()),
 });

@@ -26,6 +26,7 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
       problem: text,
       member: id,
       proof: text,
+      flags: fc.record({ maxSeats: fc.integer({ min: 1, max: 15 }), evenVoters: fc.boolean() }, { requiredKeys: [] }),
     },
     { requiredKeys: ["schema", "identity", "instance", "quorate", "zone", "priority", "volunteering", "server", "proof"] },
   ),
@@ -70,8 +71,11 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
     standbys: fc.constantFrom(0, 1),
     evenVoters: fc.boolean(),
     strictReconfigCheck: fc.boolean(),
-    stabilizationMs: fc.integer({ min: 0, max: 3_600_000 }),
-    chooser: text,
+    stabilizationMs: fc.integer({ min: 0, max: 86_400_000 }),
+    nomineeTimeoutMs: fc.integer({ min: 1_000, max: 86_400_000 }),
+    stallTimeoutMs: fc.integer({ min: 1_000, max: 86_400_000 }),
+    restartGraceMs: fc.integer({ min: 2_000, max: 86_400_000 }),
+    chooser: fc.stringMatching(/^[A-Za-z0-9._-]{1,100}$/),
   }),
 };
 const kinds = Object.keys(records) as RecordKind[];
@@ -102,6 +106,9 @@ const good: { readonly [K in RecordKind]: RecordOf<K> } = {
     evenVoters: false,
     strictReconfigCheck: false,
     stabilizationMs: 0,
+    nomineeTimeoutMs: 60_000,
+    stallTimeoutMs: 60_000,
+    restartGraceMs: 300_000,
     chooser: "dynamicsize",
   },
 };

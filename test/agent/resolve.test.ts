@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import type { AgentOptions } from "../../src/agent/options.ts";
+import { defaultClusterPolicy } from "../../src/agent/policy.ts";
 import { resolveOptions, surroundings, type Surroundings } from "../../src/agent/resolve.ts";
 import { QuorateError } from "../../src/errors.ts";
 
@@ -35,8 +36,8 @@ test("with no options everything has its default", () => {
     zone: "",
     priority: 0,
     sessionTtlMs: 10_000,
-    strictReconfigCheck: false,
-    evenVoters: false,
+    policy: defaultClusterPolicy,
+    given: { policy: {}, idealClusterSize: undefined },
     adopt: false,
     newCluster: false,
     etcdBin: undefined,
@@ -64,8 +65,14 @@ test("every option that is given is the one that counts", () => {
     zone: "rack 1",
     priority: -1_000,
     sessionTtlMs: 2_000,
+    maxSeats: 15,
+    standbys: 1,
     strictReconfigCheck: true,
     evenVoters: true,
+    stabilizationMs: 1,
+    nomineeTimeoutMs: 1_000,
+    stallTimeoutMs: 86_400_000,
+    restartGraceMs: 2_000,
     adopt: true,
     newCluster: false,
     insecure: true,
@@ -77,8 +84,16 @@ test("every option that is given is the one that counts", () => {
   } satisfies Required<AgentOptions>;
   const { keys, ...rest } = resolve(given);
   const { namespace, tmpPrefix: _, insecure: __, ...same } = given;
+  const { maxSeats, standbys, strictReconfigCheck, evenVoters, stabilizationMs, nomineeTimeoutMs, ...others } = same;
+  const { stallTimeoutMs, restartGraceMs, ...own } = others;
+  const times = { stabilizationMs, nomineeTimeoutMs, stallTimeoutMs, restartGraceMs };
+  const policy = { maxSeats, standbys, strictReconfigCheck, evenVoters, ...times };
   expect(keys.namespace).toBe(namespace);
-  expect(rest).toEqual(same);
+  expect(rest).toEqual({
+    ...own,
+    policy: { ...policy, chooser: "dynamicsize" },
+    given: { policy, idealClusterSize: 1_000 },
+  });
 });
 
 test("root keeps its things in /var/lib, a temporary prefix is chosen later, and nothing can be changed afterwards", () => {
@@ -138,6 +153,11 @@ describe("refused, by the name of the option", () => {
     ["prefix", { prefix: "quorate" }, /relative path/],
     ["prefix", { prefix: "" }, /relative path/],
     ["tmpPrefix", { prefix: "/a", tmpPrefix: true }, /a prefix is given as well/],
+    ["maxSeats", { maxSeats: 0 }, /0 is not a whole number from 1 to 15/],
+    ["maxSeats", { maxSeats: 16 }, /16 is not a whole number from 1 to 15/],
+    ["standbys", { standbys: 2 as 1 }, /2 is not a whole number from 0 to 1/],
+    ["stabilizationMs", { stabilizationMs: 0.5 }, /0.5 is not a whole number from 0 to 86400000 milliseconds/],
+    ["restartGraceMs", { restartGraceMs: 1_999 }, /1999 is not a whole number from 2000 to 86400000 milliseconds/],
     ["adopt", { adopt: true }, /no cluster to adopt/],
     ["newCluster", { newCluster: true, seeds: ["http://h1:1"] }, /does not found/],
     ["server", { newCluster: true, server: false, seeds: [] }, /needs seeds/],

@@ -1,19 +1,21 @@
 import type { Logger } from "pino";
-import { plan, defaultPolicy, type ChooserPolicy, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
+import { plan, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
-import { quote, type Keys } from "../../keys.ts";
+import type { Keys } from "../../keys.ts";
 import type { ControlView } from "../control-view.ts";
-import { firstMarker, firstPolicy } from "../first-keys.ts";
 import { Doorbell } from "../doorbell.ts";
-import { short, writeRecord, type PlanRecord } from "../records.ts";
+import { writeRecord, type PlanRecord } from "../records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
 import { hear } from "./gate.ts";
+import { chooserPolicy, Keeper } from "./keep.ts";
 import { look, statuses, type Look } from "./look.ts";
-import { Memory, raftLeaderOf, volunteersSeen } from "./memory.ts";
+import { Memory, raftLeaderOf } from "./memory.ts";
 import { Preflights } from "./preflight.ts";
+import { snapshotOf } from "./snapshot.ts";
+import { planRecordOf } from "./tell.ts";
 
 export interface LeadDeps {
   readonly client: EtcdClient;
@@ -122,8 +124,7 @@ class Leader {
   readonly #memory: Memory;
   readonly #preflights: Preflights;
   readonly #done = new AbortController();
-  #marker: string | undefined;
-  #policy: string | undefined;
+  readonly #keeper: Keeper;
   #published = "";
   #said = "";
 
@@ -132,6 +133,7 @@ class Leader {
     this.#leadership = leadership;
     this.#memory = new Memory(deps.clock.nowMs());
     this.#preflights = new Preflights({ ...deps, leadership, done: ring });
+    this.#keeper = new Keeper({ ...deps, leadership });
   }
 
   async close(): Promise<void> {
@@ -148,12 +150,11 @@ class Leader {
     }
     const answers = await statuses(client, seen.membership.members, statusMs, signal);
     const snapshot = await this.#snapshot(seen, answers, signal);
-    const policy = policyOf(seen, options);
-    const next = plan(snapshot, policy);
+    const policy = this.#keeper.policy(seen);
+    const next = plan(snapshot, chooserPolicy(policy, options.sessionTtlMs));
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
     this.#preflights.ensure(seen, largest, this.#done.signal);
-    await this.#keepSize(seen, signal);
-    await this.#keepFirstKeys(seen, signal);
+    await this.#keeper.keep(seen, signal);
     let outcome: Outcome | undefined;
     if ("step" in next) {
       const raftLeader = raftLeaderOf(seen.membership.members, answers);
@@ -172,7 +173,9 @@ class Leader {
     }
     this.#said = next.because;
     // After a step that was done, the next round comes at once and has more to tell.
-    if (!outcome || "held" in outcome) await this.#publish(seen, snapshot, next, outcome, signal);
+    if (!outcome || "held" in outcome) {
+      await this.#publish(planRecordOf(options.hostname, { look: seen, snapshot, policy }, next, outcome), signal);
+    }
     return { next, outcome };
   }
 
@@ -181,85 +184,20 @@ class Leader {
     const rows = seen.membership.members;
     const silent = rows.some((row) => !answers.has(row.id));
     const heard = silent ? await hear(client, rows, raftLeaderOf(rows, answers), signal) : undefined;
-    const nowMs = clock.nowMs();
-    return {
-      planner: options.hostname,
-      idealClusterSize: idealOf(seen, options),
-      members: this.#memory.members({ nowMs, look: seen, statuses: answers, heard }),
-      volunteers: volunteersSeen(seen, (host, at) => this.#preflights.of(host, at)),
-      nominations: [...seen.nominated.keys()].map((agent) => {
-        const seat = seen.seats.get(agent)?.value;
-        return { agent, member: seat?.member, standby: seat?.standby ?? false };
-      }),
-      leaving: [...seen.leaving],
-      restarting: [...seen.restarting],
-      passedOver: [...seen.passedOver].map(([agent, reason]) => ({ agent, reason })),
-      paused: seen.paused,
-      noSpace: [...answers.values()].some((status) => status.errors.some((error) => error.includes("NOSPACE"))),
-      openStep: this.#memory.openStep(seen, nowMs),
-      leaderForMs: this.#memory.leaderForMs(nowMs),
-    };
-  }
-
-  /** The last good size is kept, and written again when the size key was deleted. */
-  async #keepSize({ size }: Look, signal: AbortSignal): Promise<void> {
-    const { client, keys, options } = this.#deps;
-    const good = size.asked !== undefined && size.asked > 0 ? size.asked : undefined;
-    const fence = this.#leadership.fence();
-    if (good !== undefined && good !== size.last) {
-      await client.txn({ compare: [fence], then: [{ put: keys.lastSize, value: String(good) }] }, { signal, repeatable: true });
-    } else if (size.asked === undefined && size.refused === undefined) {
-      const value = String(size.last ?? options.idealClusterSize);
-      await client.txn(
-        { compare: [fence, { key: keys.idealClusterSize, createRevision: 0 }], then: [{ put: keys.idealClusterSize, value }] },
-        { signal, repeatable: true },
-      );
-    }
-  }
-
-  /** Marker and policy are written again where somebody deleted them: without the marker nobody could join any more. */
-  async #keepFirstKeys({ marker, policy, membership: { clusterId }, refused }: Look, signal: AbortSignal): Promise<void> {
-    const { client, keys, options } = this.#deps;
-    if (marker) this.#marker = writeRecord("marker", marker);
-    if (policy) this.#policy = writeRecord("policy", policy);
-    const absent: (readonly [string, string])[] = [];
-    if (!marker) absent.push([keys.cluster, this.#marker ?? firstMarker(clusterId, options)]);
-    if (!policy) absent.push([keys.policy, this.#policy ?? firstPolicy(options)]);
-    for (const [key, value] of absent) {
-      // What is there and cannot be read is left to people: status names it.
-      if (refused.some((why) => why.startsWith(quote(key)))) continue;
-      await client.txn(
-        { compare: [this.#leadership.fence(), { key, createRevision: 0 }], then: [{ put: key, value }] },
-        { signal, repeatable: true },
-      );
-    }
+    return snapshotOf(
+      { look: seen, answers, heard, nowMs: clock.nowMs() },
+      {
+        name: options.hostname,
+        memory: this.#memory,
+        size: options.idealClusterSize,
+        preflightOf: (host, at) => this.#preflights.of(host, at),
+      },
+    );
   }
 
   /** Tells what is planned and why, whenever that changes. */
-  async #publish(
-    seen: Look,
-    snapshot: ClusterSnapshot,
-    next: Plan,
-    outcome: Outcome | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { client, keys, options } = this.#deps;
-    const voters = snapshot.members.filter((m) => m.role === "voter");
-    const quorum = Math.floor(voters.length / 2) + 1;
-    const record: PlanRecord = {
-      schema: 1,
-      leader: options.hostname,
-      ideal: snapshot.idealClusterSize,
-      ...(sizeRefusal(seen) === undefined ? {} : { sizeRefused: short(sizeRefusal(seen) ?? "") }),
-      kind: "step" in next ? "step" : "waiting" in next ? "waiting" : "settled",
-      because: short(next.because),
-      failureTolerance: voters.filter((m) => m.answers).length - quorum,
-      ...("settled" in next && next.settled.blockedBy !== undefined ? { blockedBy: short(next.settled.blockedBy) } : {}),
-      ...(outcome && "held" in outcome ? { held: outcome.held } : {}),
-      voters: voters.length,
-      learners: snapshot.members.length - voters.length,
-      notices: notices(seen, snapshot, options),
-    };
+  async #publish(record: PlanRecord, signal: AbortSignal): Promise<void> {
+    const { client, keys } = this.#deps;
     const value = writeRecord("planRecord", record);
     if (value === this.#published) return;
     await client
@@ -272,38 +210,4 @@ class Leader {
         this.#deps.log.debug({ reason: messageOf(error) }, "plan not published");
       });
   }
-}
-
-/** The size in force: what the size key says, else the last good one. */
-export function idealOf({ size }: Look, options: ResolvedOptions): number {
-  if (size.asked !== undefined && size.asked > 0) return size.asked;
-  return size.last ?? options.idealClusterSize;
-}
-
-function sizeRefusal({ size }: Look): string | undefined {
-  if (size.refused !== undefined) return size.refused;
-  return size.asked === 0 ? "0 would shut the cluster down, which this version does not do" : undefined;
-}
-
-/** The cluster's own policy; the leader's flags only where the cluster has none. */
-export function policyOf(seen: Look, options: ResolvedOptions): ChooserPolicy {
-  const base = { ...defaultPolicy, settleMs: options.sessionTtlMs };
-  if (!seen.policy) return { ...base, evenVoters: options.evenVoters, strictReconfigCheck: options.strictReconfigCheck };
-  const { maxSeats, standbys, evenVoters, strictReconfigCheck, stabilizationMs } = seen.policy;
-  return { ...base, maxSeats, standbys, evenVoters, strictReconfigCheck, stabilizationMs };
-}
-
-function notices(seen: Look, snapshot: ClusterSnapshot, options: ResolvedOptions): string[] {
-  const said: string[] = [];
-  for (const member of snapshot.members) {
-    if (member.agent === undefined) said.push(`member ${member.id} was not added by Quorate and is never removed by it`);
-  }
-  if (
-    seen.policy &&
-    (seen.policy.evenVoters !== options.evenVoters || seen.policy.strictReconfigCheck !== options.strictReconfigCheck)
-  ) {
-    said.push(`flags of ${options.hostname} differ from the cluster's policy, which rules`);
-  }
-  for (const why of seen.refused.slice(0, 10)) said.push(`unreadable key ${why}`);
-  return said.map(short).slice(0, 20);
 }

@@ -1,11 +1,11 @@
 import type { EtcdClient, EndpointStatus, KeyValue, MemberRow, Membership, Op } from "../../etcd/index.ts";
 import { parseSize, parseUrls, quote, type Keys } from "../../keys.ts";
+import { policySeen, type PolicySeen } from "../policy.ts";
 import {
   isRefused,
   readRecord,
   type AgentRecord,
   type Marker,
-  type PolicyRecord,
   type RecordKind,
   type RecordOf,
   type SeatRecord,
@@ -30,7 +30,7 @@ export interface Look {
   readonly passedOver: ReadonlyMap<string, string>;
   readonly paused: string | undefined;
   readonly step: Held<StepRecord> | undefined;
-  readonly policy: PolicyRecord | undefined;
+  readonly policy: PolicySeen;
   readonly marker: Marker | undefined;
   readonly size: SizeSeen;
   /** Keys that could not be read as what they should be, each with the reason. Never fatal. */
@@ -112,6 +112,8 @@ export function readLook(membership: Membership, keys: Keys): Look {
   // What was cut off may be the open step, or the pause: nothing is decided from half a look.
   const cut = membership.ranges.some((range) => range.length >= mostKeys);
   const flooded = `there are more than ${mostKeys} keys in one family under ${keys.namespace}, so not all were read`;
+  const policy = policySeen(one(keys.policy)?.value, one(keys.lastPolicy)?.value);
+  if (policy.refused.length > 0) note(keys.policy, `${policy.refused.join(", ")}; what was good last stays in force`);
   return {
     membership,
     agents: all(keys.agents, (entry) => record("agentRecord", entry)),
@@ -123,7 +125,7 @@ export function readLook(membership: Membership, keys: Keys): Look {
     passedOver: new Map([...passedOver].map(([host, held]) => [host, held.value])),
     paused: cut ? flooded : paused && (isRefused(paused) ? "no reason given" : paused.reason),
     step: single("step", keys.step),
-    policy: single("policy", keys.policy)?.value,
+    policy,
     marker: single("marker", keys.cluster)?.value,
     size: {
       asked: size && "size" in size ? size.size : undefined,

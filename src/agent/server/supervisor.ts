@@ -252,6 +252,7 @@ export class ServerSupervisor implements AsyncDisposable {
   async #launch(how: Pick<EtcdServerOptions, "boot" | "startTimeoutMs">, signal: AbortSignal): Promise<void> {
     const { options, prefix, binary, clock, log, freePorts, onExit } = this.#deps;
     await freePorts();
+    const strictReconfigCheck = await this.#strictly();
     const server = await EtcdServer.start(
       {
         binary,
@@ -261,7 +262,7 @@ export class ServerSupervisor implements AsyncDisposable {
         listenPeerUrls: options.serverUrls,
         advertiseClientUrls: options.advertiseClientUrls,
         advertisePeerUrls: options.advertiseServerUrls,
-        strictReconfigCheck: options.strictReconfigCheck,
+        strictReconfigCheck,
         autoCompactionRetention: options.autoCompactionRetention,
         quotaBackendBytes: options.quotaBackendBytes,
         log,
@@ -292,6 +293,15 @@ export class ServerSupervisor implements AsyncDisposable {
       }
       this.ring();
     });
+  }
+
+  /** The cluster's policy; before that is known, what it was last, and for a founder its own. */
+  async #strictly(): Promise<boolean> {
+    const { prefix, view, options } = this.#deps;
+    const known = view.policy()?.strictReconfigCheck;
+    const strictly = known ?? prefix.state.strictReconfigCheck ?? options.policy.strictReconfigCheck;
+    if (prefix.state.strictReconfigCheck !== strictly) await prefix.save({ strictReconfigCheck: strictly });
+    return strictly;
   }
 
   async #tellServing(server: EtcdServer, signal: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { KeyValue, MemberRow } from "../../../src/etcd/index.ts";
 import { agentOf, readLook } from "../../../src/agent/lead/look.ts";
+import { defaultClusterPolicy } from "../../../src/agent/policy.ts";
 import { writeRecord } from "../../../src/agent/records.ts";
 import { entry, keys, lookOf, membershipOf, row, rows, uuid } from "./rows.ts";
 
@@ -31,7 +32,7 @@ test("an empty store is a look with nothing in it", () => {
   expect(seen).toMatchObject({
     paused: undefined,
     step: undefined,
-    policy: undefined,
+    policy: { written: false, last: undefined, refused: [] },
     marker: undefined,
     size: { asked: undefined, refused: undefined, last: undefined },
     refused: [],
@@ -87,7 +88,8 @@ describe("foreign values", () => {
     for (const { key } of foreign)
       expect(seen.refused.some((line) => line.startsWith(JSON.stringify(key).slice(0, 50)))).toBe(true);
     for (const map of [seen.agents, seen.seats, seen.nominated, seen.volunteers]) expect(map.size).toBe(0);
-    expect(seen).toMatchObject({ step: undefined, policy: undefined, marker: undefined });
+    expect(seen).toMatchObject({ step: undefined, marker: undefined });
+    expect(seen.policy).toMatchObject({ written: true, inForce: defaultClusterPolicy });
   });
 
   test("a size that is none is told apart from one that is absent, and the last good one stays known", () => {

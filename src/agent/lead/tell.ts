@@ -1,0 +1,47 @@
+import type { ClusterSnapshot, Plan } from "../../chooser/index.ts";
+import { differingFlags, type ClusterPolicy } from "../policy.ts";
+import { short, type PlanRecord } from "../records.ts";
+import type { Outcome } from "./carry-out.ts";
+import type { Look } from "./look.ts";
+
+/** What a leader shows of its plan: what it does or waits for and why, and what operators should know. */
+export function planRecordOf(
+  leader: string,
+  { look, snapshot, policy }: { readonly look: Look; readonly snapshot: ClusterSnapshot; readonly policy: ClusterPolicy },
+  next: Plan,
+  outcome: Outcome | undefined,
+): PlanRecord {
+  const voters = snapshot.members.filter((m) => m.role === "voter");
+  const quorum = Math.floor(voters.length / 2) + 1;
+  const refusal = sizeRefusal(look);
+  return {
+    schema: 1,
+    leader,
+    ideal: snapshot.idealClusterSize,
+    ...(refusal === undefined ? {} : { sizeRefused: short(refusal) }),
+    kind: "step" in next ? "step" : "waiting" in next ? "waiting" : "settled",
+    because: short(next.because),
+    failureTolerance: voters.filter((m) => m.answers).length - quorum,
+    ...("settled" in next && next.settled.blockedBy !== undefined ? { blockedBy: short(next.settled.blockedBy) } : {}),
+    ...(outcome && "held" in outcome ? { held: outcome.held } : {}),
+    voters: voters.length,
+    learners: snapshot.members.length - voters.length,
+    notices: notices(look, snapshot, policy),
+  };
+}
+
+function sizeRefusal({ size }: Look): string | undefined {
+  if (size.refused !== undefined) return size.refused;
+  return size.asked === 0 ? "0 would shut the cluster down, which this version does not do" : undefined;
+}
+
+function notices(look: Look, snapshot: ClusterSnapshot, policy: ClusterPolicy): string[] {
+  const said: string[] = [];
+  for (const member of snapshot.members) {
+    if (member.agent === undefined) said.push(`member ${member.id} was not added by Quorate and is never removed by it`);
+  }
+  const flags = differingFlags(new Map([...look.agents].map(([host, { value }]) => [host, value.flags ?? {}])), policy);
+  if (flags !== undefined) said.push(flags);
+  for (const why of look.refused.slice(0, 10)) said.push(`unreadable key ${why}`);
+  return said.map(short).slice(0, 20);
+}

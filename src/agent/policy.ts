@@ -1,0 +1,186 @@
+import { defaultPolicy, policyBounds, whyNotWithin, type Bound, type ChooserPolicy } from "../chooser/index.ts";
+import { listOf } from "../chooser/survey.ts";
+import { quote } from "../keys.ts";
+
+/**
+ * What a cluster keeps to, whoever leads it: written at `/quorate/policy` by its founder, changed by `quorate policy set`, and never
+ * by the flags of an agent that comes later.
+ */
+export interface ClusterPolicy extends Pick<
+  ChooserPolicy,
+  "maxSeats" | "standbys" | "evenVoters" | "strictReconfigCheck" | "stabilizationMs" | "nomineeTimeoutMs" | "stallTimeoutMs"
+> {
+  /** How long an agent that announced a restart keeps its seat. Default 300,000. */
+  readonly restartGraceMs: number;
+  /** The chooser that decides. Only agents that have it may lead. Default `dynamicsize`. */
+  readonly chooser: string;
+}
+
+/** The fields that flags set, and so people. */
+export type PolicyField = Exclude<keyof ClusterPolicy, "chooser">;
+
+/** The founder's flags that somebody gave. */
+export type PolicyFlags = { readonly [F in PolicyField]?: ClusterPolicy[F] | undefined };
+
+export const defaultClusterPolicy: ClusterPolicy = {
+  maxSeats: defaultPolicy.maxSeats,
+  standbys: defaultPolicy.standbys,
+  evenVoters: defaultPolicy.evenVoters,
+  strictReconfigCheck: defaultPolicy.strictReconfigCheck,
+  stabilizationMs: defaultPolicy.stabilizationMs,
+  nomineeTimeoutMs: defaultPolicy.nomineeTimeoutMs,
+  stallTimeoutMs: defaultPolicy.stallTimeoutMs,
+  restartGraceMs: 300_000,
+  chooser: "dynamicsize",
+};
+
+/** Each field with the flag that sets it, what it may be, and what it is in few words. Times are in milliseconds. */
+export const policyFields = {
+  maxSeats: { flag: "max-seats", bound: policyBounds.maxSeats, means: "seats that are filled at most, whatever the size" },
+  standbys: {
+    flag: "standbys",
+    bound: policyBounds.standbys,
+    means: "learners kept in sync beyond the size, to step in at once",
+  },
+  evenVoters: {
+    flag: "even-voters",
+    bound: policyBounds.evenVoters,
+    means: "an even number of seats are all voters, in place of a learner in the last one",
+  },
+  strictReconfigCheck: {
+    flag: "strict-reconfig-check",
+    bound: policyBounds.strictReconfigCheck,
+    means: "etcd runs with its own check as well (slower growth)",
+  },
+  stabilizationMs: {
+    flag: "stabilization",
+    bound: policyBounds.stabilizationMs,
+    means: "uninterrupted health of a learner before it becomes a voter",
+  },
+  nomineeTimeoutMs: {
+    flag: "nominee-timeout",
+    bound: policyBounds.nomineeTimeoutMs,
+    means: "a nominee that has not started its server by then is given up",
+  },
+  stallTimeoutMs: {
+    flag: "stall-timeout",
+    bound: policyBounds.stallTimeoutMs,
+    means: "a learner that is behind and stands still for so long is given up",
+  },
+  // etcd grants no lease below two seconds.
+  restartGraceMs: {
+    flag: "restart-grace",
+    bound: [2_000, 86_400_000],
+    means: "an agent that announced a restart keeps its seat for so long",
+  },
+} as const satisfies Readonly<Record<PolicyField, { readonly flag: string; readonly bound: Bound; readonly means: string }>>;
+
+/** In the order in which people see them. */
+export const policyFieldNames = Object.keys(policyFields) as readonly PolicyField[];
+
+const longest = 10_000;
+
+/**
+ * Reads a policy as anyone may have written it, over `base`: a field that is missing, or is not what it must be, keeps the value of
+ * `base`; the latter is said in `refused`. Fields of a later version are ignored. Never throws.
+ */
+export function readClusterPolicy(
+  text: string,
+  base: ClusterPolicy = defaultClusterPolicy,
+): { readonly policy: ClusterPolicy; readonly refused: readonly string[] } {
+  const none = (why: string): ReturnType<typeof readClusterPolicy> => ({ policy: base, refused: [why] });
+  if (text.length > longest) return none(`it has ${text.length} characters, at most ${longest} are allowed`);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return none(`${quote(text)} is not JSON`);
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return none("it is not an object");
+  const fields = new Map<string, unknown>(Object.entries(json));
+  if (fields.get("schema") !== 1) return none("its schema is not 1");
+  const policy: Record<string, unknown> = { ...base };
+  const refused: string[] = [];
+  const take = (field: string, why: (value: unknown) => string | undefined): void => {
+    const value = fields.get(field);
+    if (value === undefined) return;
+    const reason = why(value);
+    if (reason === undefined) policy[field] = value;
+    else refused.push(`${field} ${reason}`);
+  };
+  for (const field of policyFieldNames) take(field, (value) => whyNotWithin(value, policyFields[field].bound));
+  take("chooser", (value) => (isName(value) ? undefined : "is not a name"));
+  return { policy: policy as unknown as ClusterPolicy, refused };
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === "string" && /^[A-Za-z0-9._-]{1,100}$/.test(value);
+}
+
+/** What the policy key and the one beside it, which holds what was last in force, say together. */
+export interface PolicySeen {
+  /** The good fields of the policy key, else the last good ones, else the defaults. */
+  readonly inForce: ClusterPolicy;
+  /** The policy key is there, whatever is in it. */
+  readonly written: boolean;
+  /** What a leader last saw in force; undefined where none has led yet. */
+  readonly last: ClusterPolicy | undefined;
+  /** What cannot be read in the policy key, field by field. */
+  readonly refused: readonly string[];
+}
+
+export function policySeen(text: string | undefined, lastText: string | undefined): PolicySeen {
+  const last = lastText === undefined ? undefined : readClusterPolicy(lastText).policy;
+  const base = last ?? defaultClusterPolicy;
+  if (text === undefined) return { inForce: base, written: false, last, refused: [] };
+  const { policy, refused } = readClusterPolicy(text, base);
+  return { inForce: policy, written: true, last, refused };
+}
+
+/** What differs between two policies, in words: `max-seats 7 -> 5`. */
+export interface PolicyChange {
+  readonly field: PolicyField;
+  readonly from: number | boolean;
+  readonly to: number | boolean;
+}
+
+/** Which fields of `to` differ from `from`; a field that `to` does not have does not differ. */
+export function policyChanges(from: ClusterPolicy, to: PolicyFlags): PolicyChange[] {
+  return policyFieldNames.flatMap((field) => {
+    const value = to[field];
+    return value === undefined || value === from[field] ? [] : [{ field, from: from[field], to: value }];
+  });
+}
+
+export function describeChange({ field, from, to }: PolicyChange): string {
+  return `${policyFields[field].flag} ${showPolicyValue(field, from)} -> ${showPolicyValue(field, to)}`;
+}
+
+/**
+ * One sentence that names the founder's flags of other agents that say something else than the cluster's policy, and whose they
+ * are; undefined where none does.
+ */
+export function differingFlags(given: ReadonlyMap<string, PolicyFlags>, policy: ClusterPolicy): string | undefined {
+  const differing = policyFieldNames.flatMap((field) => {
+    const hosts = [...given].filter(([, flags]) => flags[field] !== undefined && flags[field] !== policy[field]);
+    return hosts.length === 0 ? [] : [`--${policyFields[field].flag} of ${listOf(hosts.map(([host]) => host))}`];
+  });
+  return differing.length === 0 ? undefined : `the cluster's policy rules, not the flags that differ: ${differing.join(", ")}`;
+}
+
+/** A value as its flag takes it. */
+export function showPolicyValue(field: PolicyField, value: number | boolean): string {
+  return typeof value === "number" && field.endsWith("Ms") ? showDuration(value) : String(value);
+}
+
+/** `5m` of 300,000, `1500ms` of 1,500: the largest unit that leaves no rest. */
+export function showDuration(ms: number): string {
+  const [unit, size] = ms === 0 ? (["s", 1] as const) : (units.find(([, length]) => ms % length === 0) ?? (["ms", 1] as const));
+  return `${ms / size}${unit}`;
+}
+
+const units = [
+  ["h", 3_600_000],
+  ["m", 60_000],
+  ["s", 1_000],
+] as const;
