@@ -153,6 +153,7 @@ test("a learner that is not heard does not pass, though it applies every entry a
   await eventually("both pass", async () => (await passing(cluster)).names.length === 2);
 
   link.stall();
+  await eventually("what was under way has arrived", async () => (await passing(cluster)).names.length === 1);
   for (let i = 0; i < 3; i++) expect((await passing(cluster)).names).toEqual(["n1"]);
   const [leader, learner] = await Promise.all([admin.status(first.clientUrl), admin.status(own.listenClientUrls[0] ?? "")]);
   expect(learner).toMatchObject({ memberId: id, raftLeader: cluster.raftLeader, raftTerm: leader.raftTerm, errors: [] });
