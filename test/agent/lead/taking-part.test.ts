@@ -150,6 +150,11 @@ test("a learner that is not heard does not pass, though it applies every entry a
   await startServer({ ...own, advertisePeerUrls: [link.url], boot });
   const cluster = await known(etcd.urls, 2);
   expect(cluster.rows.find((row) => row.learner)?.id).toBe(id);
+  // Before its streams are there a peer sends by single requests, which take another way.
+  const streams = (): number =>
+    first.lines.filter((line) => line.includes("established TCP streaming connection") && line.includes("stream-reader-type"))
+      .length;
+  await eventually("the raft leader reads both streams of the learner", () => streams() >= 2);
   await eventually("both pass", async () => (await passing(cluster)).names.length === 2);
 
   link.stall();
