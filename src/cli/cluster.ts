@@ -1,4 +1,5 @@
 import type { AgentRecord, Marker, PlanRecord, SeatRecord } from "../agent/records.ts";
+import { policySeen } from "../agent/policy.ts";
 import { isRefused, readRecord } from "../agent/records.ts";
 import { messageOf, QuorateError } from "../errors.ts";
 import type { EndpointStatus, EtcdClient, KeyValue, MemberRow, Membership } from "../etcd/index.ts";
@@ -49,7 +50,7 @@ export interface ClusterView {
 /** What of the keys a look needs, from one txn. */
 const families = ["volunteer", "nominated", "agents", "seats", "leader", "passedOver", "leaving", "restarting"] as const;
 type FamilyName = (typeof families)[number];
-const singles = ["idealClusterSize", "cluster", "plan", "policy", "paused"] as const;
+const singles = ["idealClusterSize", "cluster", "plan", "policy", "lastPolicy", "paused"] as const;
 type SingleName = (typeof singles)[number];
 
 interface Found {
@@ -202,7 +203,7 @@ export function assemble(membership: Membership, found: Found, answers: Readonly
   const holder = new Map<string, string>();
   for (const [host, seat] of seats) if (seat.member !== undefined) holder.set(seat.member, host);
   const plan = record("planRecord", single.plan);
-  const policy = record("policy", single.policy);
+  const { inForce: policy } = policySeen(single.policy, single.lastPolicy);
   const members = new Map<string, MemberRow>();
   for (const member of membership.members) {
     members.set(holder.get(member.id) ?? hostOf(member, keyed) ?? (member.name === "" ? member.id : member.name), member);
@@ -234,8 +235,8 @@ export function assemble(membership: Membership, found: Found, answers: Readonly
     ideal: size && "size" in size ? size.size : plan?.ideal,
     leader: elected?.value,
     plan,
-    evenVoters: policy?.evenVoters ?? false,
-    maxSeats: policy?.maxSeats ?? 7,
+    evenVoters: policy.evenVoters,
+    maxSeats: policy.maxSeats,
     paused: single.paused === undefined ? undefined : reasonOf(single.paused),
     hosts: hosts.sort((a, b) => Number(!a.member) - Number(!b.member) || compareNames(a.name, b.name)),
   };

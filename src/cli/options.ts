@@ -1,4 +1,13 @@
 import type { AgentOptions } from "../agent/options.ts";
+import {
+  policyFieldNames,
+  policyFields,
+  showDuration,
+  showPolicyValue,
+  type ClusterPolicy,
+  type PolicyField,
+} from "../agent/policy.ts";
+import { whyNotWithin } from "../chooser/index.ts";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";
 
@@ -103,6 +112,20 @@ const toggle = (name: string, help: string, detail: Detail = {}): Flag<boolean> 
   ...detail,
 });
 const number = (name: string, help: string): Flag<number> => ({ name, takes: "N", many: false, help, read: whole });
+const time = (name: string, help: string): Flag<number> => ({
+  name,
+  takes: "TIME",
+  many: false,
+  help,
+  read: (texts) => parseDuration(last(texts)),
+});
+const standbys = (help: string): Flag<0 | 1> => ({
+  name: policyFields.standbys.flag,
+  takes: "0|1",
+  many: false,
+  help,
+  read: (texts) => (oneOf("0", "1")(texts) === "1" ? 1 : 0),
+});
 
 /** The flags of `quorate run`, by the option of `startAgent` that each one sets. */
 export const agentFlags = {
@@ -119,15 +142,33 @@ export const agentFlags = {
   namespace: text("namespace", "KEY", "where Quorate's keys start (default: /_mgmt)"),
   zone: text("zone", "NAME", "seats are spread over zones"),
   priority: number("priority", "seats go to higher priorities first, -1000 to 1000 (default: 0)"),
-  sessionTtlMs: {
-    name: "session-ttl",
-    takes: "TIME",
-    many: false,
-    help: "how long the keys of this agent outlive it, at least 2s (default: 10s)",
-    read: (texts: readonly string[]) => parseDuration(last(texts)),
-  } satisfies Flag<number>,
-  strictReconfigCheck: toggle("strict-reconfig-check", "run etcd with its own check as well (slower growth)"),
-  evenVoters: toggle("even-voters", "fill an even number of seats with voters, in place of a learner in the last one"),
+  sessionTtlMs: time("session-ttl", "how long the keys of this agent outlive it, at least 2s (default: 10s)"),
+  maxSeats: number(policyFields.maxSeats.flag, "founder's: seats that are filled at most, whatever the size (default: 7)"),
+  standbys: standbys("founder's: learners kept in sync beyond the size, to step in at once (default: 0)"),
+  strictReconfigCheck: toggle(
+    policyFields.strictReconfigCheck.flag,
+    "founder's: run etcd with its own check as well (slower growth)",
+  ),
+  evenVoters: toggle(
+    policyFields.evenVoters.flag,
+    "founder's: fill an even number of seats with voters, in place of a learner in the last one",
+  ),
+  stabilizationMs: time(
+    policyFields.stabilizationMs.flag,
+    "founder's: health of a learner, without a break, before it becomes a voter (default: 0s)",
+  ),
+  nomineeTimeoutMs: time(
+    policyFields.nomineeTimeoutMs.flag,
+    "founder's: when a nominee that has not started its server is given up (default: 60s)",
+  ),
+  stallTimeoutMs: time(
+    policyFields.stallTimeoutMs.flag,
+    "founder's: when a learner that is behind and stands still is given up (default: 60s)",
+  ),
+  restartGraceMs: time(
+    policyFields.restartGraceMs.flag,
+    "founder's: how long an agent that was stopped by SIGTERM keeps its seat (default: 5m)",
+  ),
   adopt: toggle("adopt", "take over a cluster that Quorate did not found"),
   newCluster: toggle("new-cluster", "found a new cluster although this prefix belonged to one"),
   insecure: toggle("insecure", "allow plain http beyond loopback (there is no TLS yet: accepted, changes nothing)"),
@@ -162,6 +203,28 @@ export const logFlags = {
     read: oneOf("pretty", "json"),
   },
 } as const satisfies Record<string, Flag<unknown>>;
+
+/** How this agent ends: its own, and nobody's policy. */
+export const endFlags = {
+  leaveOnTerminate: toggle(
+    "leave-on-terminate",
+    "SIGTERM and SIGHUP leave the cluster, as ^C does, in place of keeping the seat",
+  ),
+} as const satisfies Record<string, Flag<unknown>>;
+
+/** What `quorate policy set` changes. All take a value: what is not given stays. */
+export const policyFlags = {
+  maxSeats: number(policyFields.maxSeats.flag, policyFields.maxSeats.means),
+  standbys: standbys(policyFields.standbys.means),
+  evenVoters: toggle(policyFields.evenVoters.flag, policyFields.evenVoters.means, { takes: "true|false" }),
+  strictReconfigCheck: toggle(policyFields.strictReconfigCheck.flag, policyFields.strictReconfigCheck.means, {
+    takes: "true|false",
+  }),
+  stabilizationMs: time(policyFields.stabilizationMs.flag, policyFields.stabilizationMs.means),
+  nomineeTimeoutMs: time(policyFields.nomineeTimeoutMs.flag, policyFields.nomineeTimeoutMs.means),
+  stallTimeoutMs: time(policyFields.stallTimeoutMs.flag, policyFields.stallTimeoutMs.means),
+  restartGraceMs: time(policyFields.restartGraceMs.flag, policyFields.restartGraceMs.means),
+} as const satisfies { readonly [F in PolicyField]: Flag<ClusterPolicy[F]> };
 
 export const formats = ["table", "json", "yaml"] as const;
 export type Format = (typeof formats)[number];
@@ -216,6 +279,8 @@ export function valueOf<T>(flag: Flag<T>, given: Given, env: Env): T | undefined
 /** What `quorate run` was asked to do. */
 export interface RunSettings {
   readonly agent: Omit<AgentOptions, "logger" | "debug">;
+  /** SIGTERM and SIGHUP leave. */
+  readonly leaveOnTerminate: boolean;
   /** Undefined: not said. */
   readonly logLevel: LogLevel | undefined;
   readonly logFormat: "pretty" | "json" | undefined;
@@ -230,6 +295,7 @@ export function runSettings(given: Given, env: Env): RunSettings {
   }
   return {
     agent,
+    leaveOnTerminate: valueOf(endFlags.leaveOnTerminate, given, env) ?? false,
     logLevel: valueOf(logFlags.level, given, env),
     logFormat: valueOf(logFlags.format, given, env),
   };
@@ -249,6 +315,31 @@ export function clientSettings(given: Given, env: Env): ClientSettings {
     namespace: valueOf(clientFlags.namespace, given, env) ?? "/_mgmt",
     output: valueOf(clientFlags.output, given, env) ?? "table",
   };
+}
+
+/**
+ * What of a policy was asked for. Variables do not count: a policy is changed by what is typed, not by what an agent beside it was
+ * started with.
+ *
+ * @throws QuorateError INVALID_OPTION that names the flag.
+ */
+export function policyGiven(given: Given): Partial<ClusterPolicy> {
+  const said = policyFieldNames.flatMap((field) => {
+    const flag: Flag<number | boolean> = policyFlags[field];
+    const value = valueOf(flag, given, {});
+    if (value === undefined) return [];
+    const why = whyNotWithin(value, policyFields[field].bound);
+    if (why === undefined) return [[field, value] as const];
+    const bounds = field.endsWith("Ms") ? timeBounds(policyFields[field].bound as readonly [number, number]) : why;
+    throw new QuorateError("INVALID_OPTION", `Cannot use --${flag.name}: ${showPolicyValue(field, value)} ${bounds}`, {
+      data: { flag: flag.name, from: `--${flag.name}` },
+    });
+  });
+  return Object.fromEntries(said);
+}
+
+function timeBounds([least, most]: readonly [number, number]): string {
+  return `is not from ${showDuration(least)} to ${showDuration(most)}`;
 }
 
 /** `--client-urls` for the option `clientUrls`; undefined for what no flag sets. */

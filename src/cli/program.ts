@@ -7,8 +7,11 @@ import {
   agentFlags,
   clientFlags,
   clientSettings,
+  endFlags,
   logFlags,
   parseDuration,
+  policyFlags,
+  policyGiven,
   runSettings,
   valueOf,
   type Flag,
@@ -102,7 +105,7 @@ First steps:
     return made;
   };
 
-  const runFlags = [...Object.values(agentFlags), ...Object.values(logFlags), ignored];
+  const runFlags = [...Object.values(agentFlags), ...Object.values(endFlags), ...Object.values(logFlags), ignored];
   const run = command(program, "run", "run an agent until ^C", runFlags);
   run
     .argument("[empty]", "the word `empty` is accepted and ignored, for people who come from mgmt")
@@ -120,7 +123,11 @@ Three agents for a trial on one machine:
   quorate run --tmp-prefix --hostname h2 --seeds=http://127.0.0.1:2379 --client-urls=http://127.0.0.1:2381 --server-urls=http://127.0.0.1:2382
   quorate run --tmp-prefix --hostname h3 --seeds=http://127.0.0.1:2379 --client-urls=http://127.0.0.1:2383 --server-urls=http://127.0.0.1:2384
 
-^C leaves the cluster in good order (twice hurries, three times kills). SIGTERM and SIGHUP stop the agent and keep its seat.`,
+^C leaves the cluster in good order (twice hurries, three times kills). SIGTERM and SIGHUP stop the agent and keep its seat, unless
+--leave-on-terminate is given.
+
+Flags marked "founder's" are written by the agent that founds a cluster, and are the cluster's policy from then on: those of other agents
+change nothing, and log and status name the ones that differ. \`quorate policy set\` changes the policy.`,
     )
     .action(async (graph: string | undefined) => {
       if (graph !== undefined && graph !== "empty") {
@@ -164,6 +171,29 @@ Three agents for a trial on one machine:
           await import("./size.ts")
         ).size({ ...clientSettings(given, io.env), size: n, wait: given[waitFlag.name] === true, timeoutMs }, io),
       );
+    });
+
+  const policy = program
+    .command("policy")
+    .description("what the cluster keeps to, whoever leads it: most seats, standbys, timeouts")
+    .helpOption("-h, --help", "print this help");
+  const getPolicy = command(policy, "get", "show the policy, and who was started with other flags", asking);
+  getPolicy.addHelpText("after", examples("quorate policy get", "quorate policy get -o json")).action(async () => {
+    done(await (await import("./policy.ts")).getPolicy(clientSettings(givenTo(getPolicy, asking), io.env), io));
+  });
+  const setFlags = [...Object.values(policyFlags), ...asking];
+  const setPolicy = command(policy, "set", "change the policy: what is given changes, everything else stays", setFlags);
+  setPolicy
+    .addHelpText(
+      "after",
+      `${examples("quorate policy set --max-seats 5 --standbys 1", "quorate policy set --restart-grace 10m --even-voters false")}
+
+Only what is typed counts here: the variables of these flags are for \`quorate run\`.`,
+    )
+    .action(async () => {
+      const given = givenTo(setPolicy, setFlags);
+      const change = policyGiven(given);
+      done(await (await import("./policy.ts")).setPolicy({ ...clientSettings(given, io.env), change }, io));
     });
 
   const etcd = program

@@ -14,9 +14,10 @@ export async function run(settings: RunSettings, io: Io): Promise<number> {
   const logger = await createLogger({ level: settings.logLevel, format, color: io.color });
   const { startAgent } = await import("../agent/index.ts");
   const agent = startAgent({ ...settings.agent, logger });
+  const alwaysLeaves = settings.leaveOnTerminate || settings.agent.tmpPrefix === true;
   let seen = noSignal;
   const listen = (signal: EndSignal): void => {
-    const next = onSignal(seen, signal, systemClock.nowMs(), { tmpPrefix: settings.agent.tmpPrefix === true });
+    const next = onSignal(seen, signal, systemClock.nowMs(), { alwaysLeaves });
     seen = next.seen;
     switch (next.ending.kind) {
       case "leave":

@@ -25,17 +25,17 @@ const numbers: Readonly<Record<EndSignal, number>> = { SIGHUP: 1, SIGINT: 2, SIG
 
 /**
  * The first signal ends in good order, the second one hurries, the third one kills, whatever they are. An agent with a temporary
- * prefix has nothing to come back to: it leaves whatever the signal.
+ * prefix has nothing to come back to: it leaves whatever the signal, and so does one that was told to.
  */
 export function onSignal(
   seen: SignalsSeen,
   signal: EndSignal,
   atMs: number,
-  options: { readonly tmpPrefix: boolean },
+  options: { readonly alwaysLeaves: boolean },
 ): { readonly seen: SignalsSeen; readonly ending: Ending } {
   if (signal === seen.last && atMs - seen.atMs < echoMs) return { seen, ending: { kind: "echo" } };
   const next: SignalsSeen = { count: seen.count + 1, last: signal, atMs };
-  if (next.count === 1) return { seen: next, ending: { kind: signal === "SIGINT" || options.tmpPrefix ? "leave" : "stop" } };
+  if (next.count === 1) return { seen: next, ending: { kind: signal === "SIGINT" || options.alwaysLeaves ? "leave" : "stop" } };
   if (next.count === 2) return { seen: next, ending: { kind: "hurry" } };
   return { seen: next, ending: { kind: "kill", exitCode: 128 + numbers[signal] } };
 }

@@ -26,7 +26,7 @@ const refusal = (given: Given, env: Record<string, string> = {}): string => {
 
 describe("the options of run", () => {
   test("without flags and variables nothing is set, so that the defaults are the library's", () => {
-    expect(runSettings({}, {})).toEqual({ agent: {}, logLevel: undefined, logFormat: undefined });
+    expect(runSettings({}, {})).toEqual({ agent: {}, leaveOnTerminate: false, logLevel: undefined, logFormat: undefined });
   });
 
   test("a flag wins over its variable, and a variable over the default", () => {

@@ -2,10 +2,10 @@ import { describe, expect, test } from "vitest";
 import { noSignal, onSignal, type EndSignal } from "../../src/cli/signals.ts";
 
 /** The endings of signals that come a second apart, or at the times given. */
-function endings(signals: readonly EndSignal[], tmpPrefix = false, times = signals.map((_, i) => i * 1_000)): string[] {
+function endings(signals: readonly EndSignal[], alwaysLeaves = false, times = signals.map((_, i) => i * 1_000)): string[] {
   let seen = noSignal;
   return signals.map((signal, i) => {
-    const next = onSignal(seen, signal, times[i] ?? 0, { tmpPrefix });
+    const next = onSignal(seen, signal, times[i] ?? 0, { alwaysLeaves });
     seen = next.seen;
     return next.ending.kind === "kill" ? `exit ${next.ending.exitCode}` : next.ending.kind;
   });
@@ -21,7 +21,7 @@ describe("what an agent does about signals", () => {
     expect(endings(["SIGHUP"])).toEqual(["stop"]);
   });
 
-  test("with a temporary prefix every signal leaves", () => {
+  test("with a temporary prefix, or --leave-on-terminate, every signal leaves", () => {
     expect(endings(["SIGTERM"], true)).toEqual(["leave"]);
     expect(endings(["SIGHUP"], true)).toEqual(["leave"]);
   });
