@@ -14,6 +14,30 @@ export interface JoinDeps {
   readonly log: Logger;
 }
 
+/** What a newcomer most likely did. */
+function whyNoSeedAnswers({ seeds, advertiseClientUrls, clientUrls }: ResolvedOptions): string {
+  const itself = seeds.find((seed) => advertiseClientUrls.includes(seed) || clientUrls.includes(seed));
+  if (itself !== undefined) return `${itself} is this agent itself: start exactly one agent without --seeds`;
+  const far = seeds.find((seed) => !isLoopback(seed));
+  if (far === undefined) return "is an agent running there?";
+  const { hostname } = new URL(far);
+  return (
+    "is an agent running there, and reachable from here? By default agents listen on the loopback address only: " +
+    `start it with --client-urls=http://${hostname}:2379 --server-urls=http://${hostname}:2380`
+  );
+}
+
+/** Why an agent that joins others over the network could hold no seat there; undefined when nothing is seen that speaks against it. */
+export function whyUnreachable({ server, seeds, advertiseServerUrls }: ResolvedOptions): string | undefined {
+  if (!server || seeds.every(isLoopback) || !advertiseServerUrls.some(isLoopback)) return undefined;
+  return "the others are told a loopback address of this host, so that it can connect and hold no seat: add --client-urls=http://ADDRESS:2379 --server-urls=http://ADDRESS:2380 with an address of this host that they reach";
+}
+
+function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
+}
+
 /** How this agent begins. */
 export type Beginning =
   /** Found a cluster of one. */
@@ -72,6 +96,8 @@ interface Known {
 export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): Promise<Membership> {
   const { client, options, clock, log } = deps;
   const startedMs = clock.nowMs();
+  const unreachable = whyUnreachable(options);
+  if (unreachable !== undefined) log.warn({ advertised: options.advertiseServerUrls }, unreachable);
   let sayAtMs = startedMs + sayAfterMs;
   let strangerSinceMs: number | undefined;
   const attempt = async (): Promise<Membership> => {
@@ -97,18 +123,8 @@ export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): P
       if (!isRetryable(error)) return;
       if (clock.nowMs() >= sayAtMs && strangerSinceMs === undefined) {
         if (known.clusterId !== undefined && !known.hasData) await assertSeedsBelong(deps, known.clusterId, signal);
-        const itself = options.seeds.find(
-          (seed) => options.advertiseClientUrls.includes(seed) || options.clientUrls.includes(seed),
-        );
         log.warn(
-          {
-            seeds: options.seeds,
-            reason: messageOf(error),
-            hint:
-              itself === undefined
-                ? "is an agent running there, and reachable from here?"
-                : `${itself} is this agent itself: start exactly one agent without --seeds`,
-          },
+          { seeds: options.seeds, reason: messageOf(error), hint: whyNoSeedAnswers(options) },
           "no seed answers; trying for ever",
         );
         sayAtMs = clock.nowMs() + sayAfterMs;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { beginning, type BeginInput } from "../../src/agent/join.ts";
+import { beginning, whyUnreachable, type BeginInput } from "../../src/agent/join.ts";
+import { resolveOptions } from "../../src/agent/resolve.ts";
 import { QuorateError } from "../../src/errors.ts";
 
 const nothing: BeginInput = { seeds: [], server: true, newCluster: false, data: "absent", state: { endpoints: [] } };
@@ -82,5 +83,23 @@ describe("beginning()", () => {
         }
       }
     }
+  });
+});
+
+describe("whyUnreachable()", () => {
+  test.each([
+    ["joins over the network and advertises a loopback address", { seeds: ["http://192.0.2.1:2379"] }, true],
+    [
+      "joins over the network and advertises an address of its own",
+      { seeds: ["http://192.0.2.1:2379"], serverUrls: ["http://192.0.2.2:2380"] },
+      false,
+    ],
+    ["joins on the same machine", { seeds: ["http://127.0.0.1:2379"], serverUrls: ["http://127.0.0.1:2382"] }, false],
+    ["needs no seat", { seeds: ["http://192.0.2.1:2379"], server: false }, false],
+    ["founds", {}, false],
+  ])("an agent that %s", (_, options, warned) => {
+    const why = whyUnreachable(resolveOptions({ hostname: "h2", ...options }));
+    if (warned) expect(why).toContain("--server-urls=http://ADDRESS:2380");
+    else expect(why).toBeUndefined();
   });
 });
