@@ -171,8 +171,12 @@ export function whyNotUrl(text: string): string | undefined {
   // Exactly scheme://host:port, as etcd writes it: what a URL parser would forgive or normalise is refused.
   const match = /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/.exec(text);
   if (!match) return `${quote(text)} is not of the form http://HOST:PORT`;
-  const port = Number(match[3]);
-  if (port < 1 || port > 65_535) return `${quote(text)} has no valid port`;
+  const [, , host = "", digits = ""] = match;
+  const port = Number(digits);
+  if (port < 1 || port > 65_535 || digits.startsWith("0")) return `${quote(text)} has no valid port`;
   if (!URL.canParse(text)) return `${quote(text)} is not a URL`;
+  // 2130706433 and 0x7f.1 are 127.0.0.1 to some programs and names to others: all must reach the same host.
+  if (!host.startsWith("[") && new URL(text).hostname !== host.toLowerCase())
+    return `${quote(text)} has a host that is not written plainly`;
   return undefined;
 }

@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { startAgent, type Agent, type AgentDeps, type AgentOptions } from "../../src/index.ts";
 import { etcdBinary } from "../support/etcd.ts";
-import { listenPorts } from "../support/listen-ports.ts";
+import { freePorts } from "../support/ports.ts";
 
 /** Options of one host on free ports, with a prefix that stays until the test is over. */
 export async function host(
   hostname: string,
   more: Omit<AgentOptions, "clientUrls"> = {},
 ): Promise<AgentOptions & { readonly clientUrls: readonly [string] }> {
-  const [client, server] = await listenPorts(2);
+  const [client, server] = await freePorts(2);
   const prefix = await mkdtemp(join(tmpdir(), `quorate-index-${hostname}-`));
   onTestFinished(() => rm(prefix, { recursive: true, force: true, maxRetries: 5 }));
   return {

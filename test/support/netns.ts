@@ -19,7 +19,7 @@ export interface Network extends AsyncDisposable {
   /** The command that runs `argv` in this network; the process keeps its pid. */
   inside(argv: readonly string[]): [string, ...string[]];
   /** `n` ports of 127.0.0.1: 2379 and up in an own network. */
-  ports(n: number): Promise<number[]>;
+  ports(n: number): Promise<readonly number[]>;
   /** Asks from inside. Rejects where nobody answers. */
   fetch(url: string, body?: object, timeoutMs?: number): Promise<Answer>;
 }

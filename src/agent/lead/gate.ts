@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { EtcdClient, MemberRow } from "../../etcd/index.ts";
+import { askMember } from "./look.ts";
 import type { Heard } from "./memory.ts";
 
 /** A member call, as far as the gate is concerned. */
@@ -71,10 +72,9 @@ export async function hear(
   raftLeader: string | undefined,
   signal: AbortSignal,
 ): Promise<Heard> {
-  const url = rows.find((row) => row.id === raftLeader)?.clientUrls[0];
-  if (url === undefined) return undefined;
+  const urls = rows.find((row) => row.id === raftLeader)?.clientUrls ?? [];
   try {
-    return receivedBytes(await client.metrics(url, { signal, timeoutMs: 1_000 }));
+    return receivedBytes(await Promise.any(urls.map((url) => client.metrics(url, { signal, timeoutMs: 1_000 }))));
   } catch {
     signal.throwIfAborted();
     return undefined;
@@ -102,27 +102,18 @@ export async function takingPart(
   const before = alone ? undefined : await hear(client, rows, raftLeader, signal);
   const revision = await write();
   const applied = new Set<string>();
-  const leaderUrl = rows.find((row) => row.id === raftLeader)?.clientUrls[0];
-  if (leaderUrl === undefined) return applied;
-  const leader = await client.status(leaderUrl, { signal, timeoutMs: applyDeadlineMs }).catch(() => undefined);
-  signal.throwIfAborted();
-  if (leader?.memberId !== raftLeader || leader.raftLeader !== raftLeader) return applied;
+  const leaderRow = rows.find((row) => row.id === raftLeader);
+  const leader = leaderRow && (await askMember(client, leaderRow, applyDeadlineMs, signal));
+  if (leader?.raftLeader !== raftLeader) return applied;
   const untilMs = clock.nowMs() + applyDeadlineMs;
   await Promise.all(
     rows.map(async (row) => {
-      const [url] = row.clientUrls;
-      if (url === undefined) return;
+      if (row.clientUrls.length === 0) return;
       for (;;) {
         const leftMs = untilMs - clock.nowMs();
         if (leftMs <= 0) return;
-        const status = await client.status(url, { signal, timeoutMs: Math.ceil(leftMs) }).catch(() => undefined);
-        signal.throwIfAborted();
-        if (
-          status?.memberId === row.id &&
-          status.raftLeader === raftLeader &&
-          status.raftTerm === leader.raftTerm &&
-          status.revision >= revision
-        ) {
+        const status = await askMember(client, row, Math.ceil(leftMs), signal);
+        if (status?.raftLeader === raftLeader && status.raftTerm === leader.raftTerm && status.revision >= revision) {
           applied.add(row.id);
           return;
         }

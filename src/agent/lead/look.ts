@@ -26,6 +26,8 @@ export interface Look {
   readonly nominated: ReadonlyMap<string, Held<readonly string[]>>;
   readonly volunteers: ReadonlyMap<string, Held<readonly string[]>>;
   readonly leaving: ReadonlySet<string>;
+  /** The revision at which each of them asked to leave. */
+  readonly leavingSince: ReadonlyMap<string, number>;
   readonly restarting: ReadonlySet<string>;
   readonly passedOver: ReadonlyMap<string, string>;
   readonly paused: string | undefined;
@@ -106,6 +108,7 @@ export function readLook(membership: Membership, keys: Keys): Look {
   const size = sizeEntry && parseSize(sizeEntry.value);
   const lastEntry = one(keys.lastSize);
   const last = lastEntry && parseSize(lastEntry.value);
+  const leaving = reasons(keys.leaving);
   const passedOver = reasons(keys.passedOver);
   const pausedEntry = one(keys.paused);
   const paused = pausedEntry && readRecord("reason", pausedEntry.value);
@@ -120,7 +123,8 @@ export function readLook(membership: Membership, keys: Keys): Look {
     seats: all(keys.seats, (entry) => record("seat", entry)),
     nominated: all(keys.nominated, urls),
     volunteers: all(keys.volunteer, urls),
-    leaving: new Set(reasons(keys.leaving).keys()),
+    leaving: new Set(leaving.keys()),
+    leavingSince: new Map([...leaving].map(([host, { entry }]) => [host, entry.createRevision])),
     restarting: new Set(reasons(keys.restarting).keys()),
     passedOver: new Map([...passedOver].map(([host, held]) => [host, held.value])),
     paused: cut ? flooded : paused && (isRefused(paused) ? "no reason given" : paused.reason),
@@ -147,7 +151,29 @@ export function agentOf(row: MemberRow, look: Look): string | undefined {
   return undefined;
 }
 
-/** What each member's server says of itself; undefined where it does not answer within the deadline. */
+/** What a member's server says of itself, on whichever of its client URLs it answers first; undefined where it does not in time. */
+export async function askMember(
+  client: EtcdClient,
+  row: MemberRow,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<EndpointStatus | undefined> {
+  try {
+    return await Promise.any(
+      row.clientUrls.map(async (url) => {
+        const status = await client.status(url, { signal, timeoutMs });
+        // Another server on the address of this one is not this one.
+        if (status.memberId !== row.id) throw new Error("another member answers there");
+        return status;
+      }),
+    );
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
+}
+
+/** What all members that answer within the deadline say of themselves, by member id. */
 export async function statuses(
   client: EtcdClient,
   members: readonly MemberRow[],
@@ -157,15 +183,8 @@ export async function statuses(
   const found = new Map<string, EndpointStatus>();
   await Promise.all(
     members.map(async (row) => {
-      const [url] = row.clientUrls;
-      if (url === undefined) return;
-      try {
-        const status = await client.status(url, { signal, timeoutMs });
-        // Another server on the address of this one is not this one.
-        if (status.memberId === row.id) found.set(row.id, status);
-      } catch {
-        signal.throwIfAborted();
-      }
+      const status = await askMember(client, row, timeoutMs, signal);
+      if (status) found.set(row.id, status);
     }),
   );
   return found;
