@@ -151,17 +151,22 @@ export class ControlView {
     }
   }
 
+  /** Events are for people: nothing here is decided from them, and there are many. */
+  #put(entry: KeyValue): void {
+    if (!entry.key.startsWith(this.#keys.events.prefix)) this.#entries.set(entry.key, entry);
+  }
+
   #take(range: KeyRange, news: WatchNews): void {
     switch (news.kind) {
       case "state":
         return;
       case "snapshot":
         for (const key of [...this.#entries.keys()]) if (key >= range.start && key < range.end) this.#entries.delete(key);
-        for (const entry of news.entries) this.#entries.set(entry.key, entry);
+        for (const entry of news.entries) this.#put(entry);
         break;
       case "changes":
         for (const change of news.changes) {
-          if (change.type === "put") this.#entries.set(change.entry.key, change.entry);
+          if (change.type === "put") this.#put(change.entry);
           else this.#entries.delete(change.key);
         }
         break;

@@ -100,6 +100,54 @@ const planRecord = z.object({
 });
 export type PlanRecord = z.infer<typeof planRecord>;
 
+/** `/quorate/events/<id>`: something that the leader did or saw. */
+const event = z.object({
+  schema: z.literal(1),
+  step: z.enum([
+    "lead",
+    "size",
+    "policy",
+    "leave",
+    "pass-over",
+    "nominate",
+    "renominate",
+    "withdraw",
+    "add-learner",
+    "promote",
+    "move-leader",
+    "remove",
+    "complete",
+  ]),
+  agent: text.optional(),
+  member: text.optional(),
+  /** What happened, in few words: `promoted h3 to voter`. */
+  what: text,
+  because: text,
+  leader: text,
+  leaderRevision: z.number().int(),
+  /** The leader's wall time, for people: the order is that of the keys. */
+  at: z.string().max(40).optional(),
+  /** What it rests on. */
+  facts: z
+    .object({
+      ideal: z.number().int(),
+      members: z
+        .array(
+          z.object({
+            name: text,
+            role: z.enum(["voter", "learner"]),
+            health: z.enum(["healthy", "behind", "not-started", "silent", "unheard", "gone", "failed", "lost-data"]),
+          }),
+        )
+        .max(40),
+      spares: z.array(text).max(20),
+      toleranceBefore: z.number().int(),
+      toleranceAfter: z.number().int(),
+    })
+    .optional(),
+});
+export type EventRecord = z.infer<typeof event>;
+
 const nonce = z.object({ nonce: z.string().regex(/^[0-9a-f]{32}$/) });
 export type NonceRecord = z.infer<typeof nonce>;
 
@@ -110,7 +158,7 @@ export type ReasonRecord = z.infer<typeof reason>;
 const policy = policyValues.extend({ schema: z.literal(1), chooser: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/) });
 export type PolicyRecord = z.infer<typeof policy>;
 
-const schemas = { marker, agentRecord, seat, step, planRecord, nonce, reason, policy } as const;
+const schemas = { marker, agentRecord, seat, step, planRecord, event, nonce, reason, policy } as const;
 type Schemas = typeof schemas;
 export type RecordKind = keyof Schemas;
 export type RecordOf<K extends RecordKind> = z.infer<Schemas[K]>;

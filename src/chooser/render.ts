@@ -23,6 +23,31 @@ export function describeStep(step: Step): string {
   }
 }
 
+/** A step that is done; why a member was removed may not be known any more. */
+export type DoneStep = Exclude<Step, { kind: "remove" }> | Pick<Extract<Step, { kind: "remove" }>, "kind" | "agent" | "member">;
+
+/** A step that is done, as in `promoted h2 to voter`. */
+export function reportStep(step: DoneStep): string {
+  switch (step.kind) {
+    case "nominate":
+      return `nominated ${step.agent}${step.standby ? " as standby" : ""}`;
+    case "renominate":
+      return `nominated ${step.agent} again`;
+    case "withdraw":
+      return `withdrew the nomination of ${step.agent}`;
+    case "add-learner":
+      return `added ${step.agent} as a learner`;
+    case "promote":
+      return `promoted ${step.agent ?? step.member} to voter`;
+    case "move-leader":
+      return `moved raft leadership from ${step.fromAgent ?? step.from} to ${step.toAgent ?? step.to}`;
+    case "remove":
+      return `removed ${step.agent ?? step.member}`;
+    case "complete":
+      return `closed the recorded ${step.op}${named(step.agent ?? step.member)}`;
+  }
+}
+
 /**
  * What the chooser does or waits for, and why: one line, or two where something keeps the cluster from its ideal size.
  * `settled: 3 voters, can lose 1` is what scripts and people look for.

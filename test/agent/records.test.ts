@@ -63,6 +63,30 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
     },
     { requiredKeys: ["schema", "leader", "ideal", "kind", "because", "voters", "learners", "notices"] },
   ),
+  event: fc.record(
+    {
+      schema,
+      step: fc.constantFrom("lead", "size", "policy", "leave", "pass-over", "nominate", "promote", "remove"),
+      agent: text,
+      member: text,
+      what: text,
+      because: text,
+      leader: text,
+      leaderRevision: whole,
+      at: fc.constant("2026-01-01T00:00:00.000Z"),
+      facts: fc.record({
+        ideal: whole,
+        members: fc.array(
+          fc.record({ name: text, role: fc.constantFrom("learner", "voter"), health: fc.constantFrom("healthy", "gone") }),
+          { maxLength: 40 },
+        ),
+        spares: fc.array(text, { maxLength: 20 }),
+        toleranceBefore: whole,
+        toleranceAfter: whole,
+      }),
+    },
+    { requiredKeys: ["schema", "step", "what", "because", "leader", "leaderRevision"] },
+  ),
   nonce: fc.record({ nonce: fc.stringMatching(/^[0-9a-f]{32}$/) }),
   reason: fc.record({ reason: text }),
   policy: fc.record({
@@ -97,6 +121,7 @@ const good: { readonly [K in RecordKind]: RecordOf<K> } = {
   seat: { schema: 1, instance: "00000000-0000-4000-8000-000000000001", role: "learner", standby: false },
   step: { schema: 1, op: "promote", leaderRevision: 7 },
   planRecord: { schema: 1, leader: "h1", ideal: 3, kind: "settled", because: "x", voters: 3, learners: 0, notices: [] },
+  event: { schema: 1, step: "promote", what: "promoted h3 to voter", because: "x", leader: "h1", leaderRevision: 7 },
   nonce: { nonce: "0".repeat(32) },
   reason: { reason: "x" },
   policy: {

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { Step } from "../../chooser/plan.ts";
+import { reportStep, type DoneStep, type Facts, type Step } from "../../chooser/index.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import {
@@ -13,6 +13,8 @@ import {
 } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { short, writeRecord, type SeatRecord, type StepRecord } from "../records.ts";
+import { showDuration } from "../policy.ts";
+import type { EventLog, Told } from "./events.ts";
 import { takingPart, verdict, type GatedCall } from "./gate.ts";
 import { look, type Look } from "./look.ts";
 
@@ -22,6 +24,7 @@ export interface CarryOutDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly leadership: Leadership;
+  readonly events: EventLog;
   /** How long an agent whose learner failed is passed over. */
   readonly passOverMs: number;
 }
@@ -34,6 +37,8 @@ const done: Outcome = { done: true };
 interface Seen {
   readonly look: Look;
   readonly raftLeader: string | undefined;
+  /** What the step rests on, to be kept with its event. */
+  readonly facts?: Facts | undefined;
 }
 
 /**
@@ -47,31 +52,32 @@ export async function carryOut(
   seen: Seen,
   signal: AbortSignal,
 ): Promise<Outcome> {
+  const why: Why = { because, facts: seen.facts };
   switch (step.kind) {
     case "nominate":
-      return nominate(deps, step.agent, step.standby, because, seen.look, signal);
+      return nominate(deps, step, why, seen.look, signal);
     case "renominate":
-      return renominate(deps, step.agent, step.member, seen.look, signal);
+      return renominate(deps, step, why, seen.look, signal);
     case "withdraw":
-      return fenced(deps, [], dropNomination(deps.keys, step.agent), signal);
+      return fenced(deps, [], [...dropNomination(deps.keys, step.agent), event(deps, seen.look, step, why)], signal);
     case "move-leader":
-      return moveLeader(deps, step, seen, signal);
+      return moveLeader(deps, step, why, seen, signal);
     case "add-learner": {
       if (!seen.look.nominated.has(step.agent)) return { held: `the nomination of ${step.agent} is gone` };
       // What the volunteer was proved to answer on, not what stands in a key that anyone can write.
       const peerUrls = seen.look.volunteers.get(step.agent)?.value;
       if (!peerUrls) return { held: `${step.agent} does not volunteer any more` };
-      return member(deps, { op: "add-learner", agent: step.agent, peerUrls: [...peerUrls] }, firstTime, because, seen, signal);
+      return member(deps, { op: "add-learner", agent: step.agent, peerUrls: [...peerUrls] }, firstTime, why, seen, signal);
     }
     case "promote":
-      return member(deps, { op: "promote", agent: step.agent, member: step.member }, firstTime, because, seen, signal);
+      return member(deps, { op: "promote", agent: step.agent, member: step.member }, firstTime, why, seen, signal);
     case "remove": {
       const how = { mayLowerTolerance: step.cause === "surplus" || step.cause === "leaving", again: false };
       return member(
         deps,
         { op: "remove", agent: step.agent, member: step.member, passOver: step.passOver },
         how,
-        because,
+        why,
         seen,
         signal,
       );
@@ -82,11 +88,14 @@ export async function carryOut(
       // URLs that are not the volunteer's own by now were never proved.
       const proved = open.op !== "add-learner" || provedUrls(open, seen.look);
       return step.send && proved
-        ? member(deps, open, { mayLowerTolerance: true, again: true }, because, seen, signal)
-        : closeOpen(deps, open, because, seen, signal);
+        ? member(deps, open, { mayLowerTolerance: true, again: true }, why, seen, signal)
+        : closeOpen(deps, open, why, seen, signal);
     }
   }
 }
+
+/** What an event tells beside the step. */
+type Why = Pick<Told, "because" | "facts">;
 
 type Call = Omit<StepRecord, "schema" | "leaderRevision">;
 
@@ -104,7 +113,7 @@ async function member(
   deps: CarryOutDeps,
   call: Call,
   { mayLowerTolerance, again: sentBefore }: How,
-  because: string,
+  why: Why,
   seen: Seen,
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -112,7 +121,7 @@ async function member(
   const again = await look(client, keys, signal);
   const changed = differs(seen.look, again, call);
   if (changed !== undefined) return { held: changed };
-  if (hasHappened(call, again)) return close(deps, call, again, because, undefined, signal);
+  if (hasHappened(call, again)) return close(deps, call, again, why, undefined, signal);
   const rows = again.membership.members;
   const { raftLeader } = seen;
   if (raftLeader === undefined) return { held: "no raft leader is known" };
@@ -163,17 +172,17 @@ async function member(
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
     throw error;
   }
-  return close(deps, call, again, because, added, signal);
+  return close(deps, call, again, why, added, signal);
 }
 
 /** A record whose call is not to be sent: closed with what follows where it has happened, dropped where it has not. */
-async function closeOpen(deps: CarryOutDeps, open: Call, because: string, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+async function closeOpen(deps: CarryOutDeps, open: Call, why: Why, seen: Seen, signal: AbortSignal): Promise<Outcome> {
   const again = await look(deps.client, deps.keys, signal);
   if (again.step?.entry.modRevision !== seen.look.step?.entry.modRevision)
     return { held: "the recorded step has changed meanwhile" };
-  if (hasHappened(open, again)) return close(deps, open, again, because, undefined, signal);
-  await clear(deps, signal);
-  return done;
+  if (hasHappened(open, again)) return close(deps, open, again, why, undefined, signal);
+  const step = { kind: "complete", send: false, op: open.op, agent: open.agent, member: open.member } as const;
+  return fenced(deps, [], [{ del: deps.keys.step }, event(deps, again, step, why)], signal);
 }
 
 /** Why the plan no longer rests on what is there; undefined when it does. */
@@ -222,15 +231,12 @@ async function close(
   deps: CarryOutDeps,
   call: Call,
   look: Look,
-  because: string,
+  why: Why,
   added: string | undefined,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { keys, client } = deps;
-  const ops: Op[] = [
-    { del: keys.step },
-    event(deps, look, { step: call.op, agent: call.agent, member: call.member ?? added }, because),
-  ];
+  const ops: Op[] = [{ del: keys.step }, event(deps, look, stepOf(call, added), why)];
   if (call.agent !== undefined) {
     const seat = look.seats.get(call.agent)?.value;
     switch (call.op) {
@@ -247,7 +253,9 @@ async function close(
         if (seat?.member === undefined || seat.member === call.member) ops.push(...dropNomination(keys, call.agent));
         if (call.passOver === true) {
           const lease = await grantLease(client, { ttlMs: deps.passOverMs, clock: deps.clock }, signal);
-          ops.push({ put: keys.passedOver.key(call.agent), value: writeRecord("reason", { reason: short(because) }), lease });
+          ops.push({ put: keys.passedOver.key(call.agent), value: writeRecord("reason", { reason: short(why.because) }), lease });
+          const what = `passed ${call.agent} over for ${showDuration(deps.passOverMs)}`;
+          ops.push(deps.events.put(look.membership.revision, { step: "pass-over", agent: call.agent, what, ...why }));
         }
         break;
     }
@@ -261,13 +269,13 @@ async function clear(deps: CarryOutDeps, signal: AbortSignal): Promise<void> {
 
 async function nominate(
   deps: CarryOutDeps,
-  agent: string,
-  standby: boolean,
-  because: string,
+  step: Extract<Step, { kind: "nominate" }>,
+  why: Why,
   seen: Look,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { keys } = deps;
+  const { agent, standby } = step;
   const volunteer = seen.volunteers.get(agent);
   const record = seen.agents.get(agent);
   if (!volunteer || !record) return { held: `${agent} does not volunteer any more` };
@@ -281,7 +289,7 @@ async function nominate(
     [
       { put: keys.nominated.key(agent), value: volunteer.value.join(",") },
       putSeat(keys, agent, seat),
-      event(deps, seen, { step: "nominate", agent, member: undefined }, because),
+      event(deps, seen, step, why),
     ],
     signal,
   );
@@ -290,12 +298,13 @@ async function nominate(
 /** A voter's nomination that somebody deleted, from what the member list says. */
 async function renominate(
   deps: CarryOutDeps,
-  agent: string,
-  memberId: string,
+  step: Extract<Step, { kind: "renominate" }>,
+  why: Why,
   seen: Look,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { keys } = deps;
+  const { agent, member: memberId } = step;
   const row = seen.membership.members.find((m) => m.id === memberId);
   if (!row) return { held: `member ${memberId} is gone` };
   const before = seen.seats.get(agent)?.value;
@@ -313,6 +322,7 @@ async function renominate(
         role: row.learner ? "learner" : "voter",
         standby: before?.standby ?? false,
       }),
+      event(deps, seen, step, why),
     ],
     signal,
   );
@@ -320,7 +330,8 @@ async function renominate(
 
 async function moveLeader(
   deps: CarryOutDeps,
-  step: { readonly from: string; readonly to: string },
+  step: Extract<Step, { kind: "move-leader" }>,
+  why: Why,
   seen: Seen,
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -329,7 +340,7 @@ async function moveLeader(
   deps.leadership.signal.throwIfAborted();
   try {
     await deps.client.moveLeader(url, step.to, { signal, timeoutMs: 2_000 });
-    return done;
+    return await fenced(deps, [], [event(deps, seen.look, step, why)], signal);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof QuorateError) return { held: short(`move-leader: ${messageOf(error)}`) };
@@ -345,12 +356,33 @@ function dropNomination(keys: Keys, agent: string): Op[] {
   return [{ del: keys.nominated.key(agent) }, { del: keys.seats.key(agent) }];
 }
 
-function event(deps: CarryOutDeps, seen: Look, what: Readonly<Record<string, string | undefined>>, because: string): Op {
-  const id = String(seen.membership.revision).padStart(16, "0");
-  return {
-    put: deps.keys.events.key(id),
-    value: JSON.stringify({ schema: 1, ...what, because: short(because), leaderRevision: deps.leadership.revision }),
-  };
+/** The event that tells of a step, for the txn that makes it so. */
+function event(deps: CarryOutDeps, seen: Look, step: DoneStep, why: Why): Op {
+  const { agent, member: memberId } = subjectOf(step);
+  return deps.events.put(seen.membership.revision, {
+    step: step.kind,
+    ...(agent === undefined ? {} : { agent }),
+    ...(memberId === undefined ? {} : { member: memberId }),
+    what: reportStep(step),
+    ...why,
+  });
+}
+
+function subjectOf(step: DoneStep): { readonly agent: string | undefined; readonly member?: string | undefined } {
+  return step.kind === "move-leader" ? { agent: step.toAgent, member: step.to } : step;
+}
+
+/** The step that a member call makes. */
+function stepOf(call: Call, added: string | undefined): DoneStep & { readonly member: string } {
+  const { op, agent, member: memberId = added ?? "" } = call;
+  switch (op) {
+    case "add-learner":
+      return { kind: op, agent: agent ?? "", member: memberId };
+    case "promote":
+      return { kind: op, agent, member: memberId };
+    case "remove":
+      return { kind: op, agent, member: memberId };
+  }
 }
 
 /** A write that only the leader can make. */

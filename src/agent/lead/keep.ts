@@ -1,10 +1,11 @@
-import { defaultPolicy, type ChooserPolicy } from "../../chooser/index.ts";
+import { defaultPolicy, type ChooserPolicy, type Facts } from "../../chooser/index.ts";
 import type { EtcdClient, Leadership, Op } from "../../etcd/index.ts";
 import { quote, type Keys } from "../../keys.ts";
 import { firstMarker, policyText } from "../first-keys.ts";
-import { policyChanges, type ClusterPolicy } from "../policy.ts";
+import { describeChange, policyChanges, type ClusterPolicy } from "../policy.ts";
 import { writeRecord } from "../records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
+import type { EventLog } from "./events.ts";
 import type { Look } from "./look.ts";
 
 interface KeepDeps {
@@ -12,11 +13,22 @@ interface KeepDeps {
   readonly keys: Keys;
   readonly options: ResolvedOptions;
   readonly leadership: Leadership;
+  readonly events: EventLog;
 }
 
-/** Keeps what the cluster as a whole goes by: marker, size and policy, and the last good ones of the latter two. */
+/** A look, and the facts that go with what is told of it. */
+interface Seen {
+  readonly look: Look;
+  readonly facts: Facts;
+}
+
+/**
+ * Keeps what the cluster as a whole goes by: marker, size and policy, and the last good ones of the latter two. Tells of what has
+ * changed there, of agents that ask to leave, and of itself.
+ */
 export class Keeper {
   readonly #deps: KeepDeps;
+  readonly #told = new Set<string>();
   #marker: string | undefined;
   #policy: ClusterPolicy | undefined;
 
@@ -31,10 +43,34 @@ export class Keeper {
   }
 
   /** Writes what is missing, and what has changed. All writes are the leader's alone. */
-  async keep(look: Look, signal: AbortSignal): Promise<void> {
-    await this.#keepMarker(look, signal);
-    await this.#keepSize(look, signal);
-    await this.#keepPolicy(look, signal);
+  async keep(seen: Seen, signal: AbortSignal): Promise<void> {
+    await this.#tellLeader(seen, signal);
+    await this.#tellLeavers(seen, signal);
+    await this.#keepMarker(seen.look, signal);
+    await this.#keepSize(seen, signal);
+    await this.#keepPolicy(seen, signal);
+  }
+
+  async #tellLeader({ look, facts }: Seen, signal: AbortSignal): Promise<void> {
+    if (this.#told.has("lead")) return;
+    const { events, options } = this.#deps;
+    const agent = options.hostname;
+    const told = { step: "lead", agent, what: `${agent} leads now`, because: "it was elected" } as const;
+    await this.#write([events.put(look.membership.revision, { ...told, facts })], undefined, signal);
+    this.#told.add("lead");
+  }
+
+  /** A leader that takes over while an agent leaves may find that told already. */
+  async #tellLeavers({ look, facts }: Seen, signal: AbortSignal): Promise<void> {
+    const { client, events, leadership } = this.#deps;
+    for (const [agent, revision] of look.leavingSince) {
+      const name = `leave-${agent}`;
+      if (this.#told.has(`${revision} ${name}`)) continue;
+      const told = { step: "leave", agent, what: `${agent} asked to leave`, because: "it was told to, or ended by ^C" } as const;
+      const { op, compare } = events.putOnce(revision, name, { ...told, facts });
+      await client.txn({ compare: [leadership.fence(), compare], then: [op] }, { signal, repeatable: true });
+      this.#told.add(`${revision} ${name}`);
+    }
   }
 
   /** Without the marker nobody could join any more. What is there and cannot be read is left to people: status names it. */
@@ -47,27 +83,45 @@ export class Keeper {
   }
 
   /** The last good size is kept, and written again when the size key was deleted. */
-  async #keepSize({ size }: Look, signal: AbortSignal): Promise<void> {
-    const { keys, options } = this.#deps;
+  async #keepSize({ look: { size, membership }, facts }: Seen, signal: AbortSignal): Promise<void> {
+    const { keys, options, events } = this.#deps;
+    const tell = (what: string, because: string): Op => events.put(membership.revision, { step: "size", what, because, facts });
     const good = size.asked !== undefined && size.asked > 0 ? size.asked : undefined;
     if (good !== undefined && good !== size.last) {
-      await this.#write([{ put: keys.lastSize, value: String(good) }], undefined, signal);
+      const what = size.last === undefined ? `the size is ${good}` : `the size is ${good} now, it was ${size.last}`;
+      await this.#write([{ put: keys.lastSize, value: String(good) }, tell(what, "the size key says so")], undefined, signal);
     } else if (size.asked === undefined && size.refused === undefined) {
       const value = String(size.last ?? options.idealClusterSize);
-      await this.#write([{ put: keys.idealClusterSize, value }], keys.idealClusterSize, signal);
+      const again = tell(
+        size.last === undefined ? `wrote the first size, ${value}` : `wrote the size ${value} again`,
+        size.last === undefined ? "the cluster had none" : "the size key was deleted",
+      );
+      await this.#write([{ put: keys.idealClusterSize, value }, again], keys.idealClusterSize, signal);
     }
   }
 
   /** The last good policy is kept, and written again when the policy key was deleted. */
-  async #keepPolicy(look: Look, signal: AbortSignal): Promise<void> {
-    const { keys } = this.#deps;
+  async #keepPolicy({ look, facts }: Seen, signal: AbortSignal): Promise<void> {
+    const { keys, events } = this.#deps;
     const { written, last } = look.policy;
+    const tell = (what: string, because: string): Op =>
+      events.put(look.membership.revision, { step: "policy", what, because, facts });
     const inForce = this.policy(look);
+    const deleted = last !== undefined || this.#policy !== undefined;
     this.#policy = inForce;
-    if (!written) await this.#write([{ put: keys.policy, value: policyText(inForce) }], keys.policy, signal);
-    if (last === undefined || last.chooser !== inForce.chooser || policyChanges(last, inForce).length > 0) {
-      await this.#write([{ put: keys.lastPolicy, value: policyText(inForce) }], undefined, signal);
+    const value = policyText(inForce);
+    if (!written) {
+      const again = deleted
+        ? tell("wrote the policy again", "the policy key was deleted")
+        : tell("wrote the first policy", "the cluster had none");
+      await this.#write([{ put: keys.policy, value }, again], keys.policy, signal);
     }
+    if (last === undefined) return this.#write([{ put: keys.lastPolicy, value }], undefined, signal);
+    const changes = policyChanges(last, inForce).map(describeChange);
+    if (last.chooser !== inForce.chooser) changes.push(`chooser ${last.chooser} -> ${inForce.chooser}`);
+    if (changes.length === 0) return;
+    const changed = tell(`the policy changed: ${changes.join(", ")}`, "the policy key says so");
+    await this.#write([{ put: keys.lastPolicy, value }, changed], undefined, signal);
   }
 
   /** Whoever else leads now, or wrote `absent` meanwhile, has the say. */

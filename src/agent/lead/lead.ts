@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { plan, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
+import { factsOf, plan, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
@@ -9,6 +9,7 @@ import { Doorbell } from "../doorbell.ts";
 import { writeRecord, type PlanRecord } from "../records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
+import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
 import { look, statuses, type Look } from "./look.ts";
@@ -124,6 +125,7 @@ class Leader {
   readonly #memory: Memory;
   readonly #preflights: Preflights;
   readonly #done = new AbortController();
+  readonly #events: EventLog;
   readonly #keeper: Keeper;
   #published = "";
   #said = "";
@@ -133,12 +135,13 @@ class Leader {
     this.#leadership = leadership;
     this.#memory = new Memory(deps.clock.nowMs());
     this.#preflights = new Preflights({ ...deps, leadership, done: ring });
-    this.#keeper = new Keeper({ ...deps, leadership });
+    this.#events = new EventLog({ ...deps, leadership, leader: deps.options.hostname });
+    this.#keeper = new Keeper({ ...deps, leadership, events: this.#events });
   }
 
   async close(): Promise<void> {
     this.#done.abort(new DOMException("Not the leader any more", "AbortError"));
-    await this.#preflights.idle();
+    await Promise.all([this.#preflights.idle(), this.#events.idle()]);
   }
 
   async round(signal: AbortSignal): Promise<Round> {
@@ -154,15 +157,16 @@ class Leader {
     const next = plan(snapshot, chooserPolicy(policy, options.sessionTtlMs));
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
     this.#preflights.ensure(seen, largest, this.#done.signal);
-    await this.#keeper.keep(seen, signal);
+    await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
     let outcome: Outcome | undefined;
     if ("step" in next) {
       const raftLeader = raftLeaderOf(seen.membership.members, answers);
       const { step, because } = next;
-      const deps = { ...this.#deps, leadership: this.#leadership, passOverMs };
+      const facts = factsOf(snapshot, step);
+      const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs };
       // A stop must not tear a member call from its record: the step is finished, or given up a little later.
       outcome = await shielded(signal, shieldMs, this.#deps.clock, (s) =>
-        carryOut(deps, step, because, { look: seen, raftLeader }, s),
+        carryOut(deps, step, because, { look: seen, raftLeader, facts }, s),
       );
       log.info({ step: next.step, because: next.because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
     } else if (next.because !== this.#said) {
@@ -171,6 +175,7 @@ class Leader {
         "planned",
       );
     }
+    this.#events.prune(this.#done.signal);
     this.#said = next.because;
     // After a step that was done, the next round comes at once and has more to tell.
     if (!outcome || "held" in outcome) {

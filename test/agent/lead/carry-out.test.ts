@@ -4,6 +4,7 @@ import { systemClock as clock } from "../../../src/clock.ts";
 import { QuorateError } from "../../../src/errors.ts";
 import type { EtcdClient, MemberRow } from "../../../src/etcd/index.ts";
 import { carryOut, type CarryOutDeps, type Outcome } from "../../../src/agent/lead/carry-out.ts";
+import { EventLog } from "../../../src/agent/lead/events.ts";
 import { readRecord, writeRecord, type SeatRecord, type StepRecord } from "../../../src/agent/records.ts";
 import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
 import { freePorts } from "../../support/ports.ts";
@@ -42,7 +43,8 @@ class Scene {
   }
 
   async step(step: Step, more: { seen?: Seen; deps?: Partial<CarryOutDeps> } = {}): Promise<Outcome> {
-    const deps = { ...this.leader, clock, log: silent, passOverMs: 60_000, ...more.deps };
+    const events = new EventLog({ ...this.leader, clock, log: silent, leader: "h1" });
+    const deps = { ...this.leader, clock, log: silent, events, passOverMs: 60_000, ...more.deps };
     return carryOut(deps, step, "because of the test", more.seen ?? (await see(this.leader)), never);
   }
 

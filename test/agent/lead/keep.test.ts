@@ -1,17 +1,27 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { defaultPolicy } from "../../../src/chooser/index.ts";
+import { defaultPolicy, type Facts } from "../../../src/chooser/index.ts";
+import { systemClock as clock } from "../../../src/clock.ts";
+import { EventLog } from "../../../src/agent/lead/events.ts";
 import { Keeper, chooserPolicy } from "../../../src/agent/lead/keep.ts";
 import { look } from "../../../src/agent/lead/look.ts";
+import type { AgentOptions } from "../../../src/agent/options.ts";
 import { defaultClusterPolicy } from "../../../src/agent/policy.ts";
 import { resolveOptions } from "../../../src/agent/resolve.ts";
 import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
-import { leading, never, type Leading } from "./leader.ts";
+import { leading, never, silent, type Leading } from "./leader.ts";
 
 let etcd: TestCluster;
 beforeAll(async () => {
   etcd = await startEtcd(1);
 });
 afterAll(() => etcd.stop());
+
+const facts: Facts = { ideal: 3, members: [], spares: [], toleranceBefore: 0, toleranceAfter: 0 };
+
+function keeperOf(leader: Leading, flags: AgentOptions): Keeper {
+  const events = new EventLog({ ...leader, clock, log: silent, leader: flags.hostname ?? "" });
+  return new Keeper({ ...leader, events, options: resolveOptions(flags) });
+}
 
 class Scene {
   readonly leader: Leading;
@@ -24,14 +34,14 @@ class Scene {
 
   static async open(flags = {}): Promise<Scene> {
     const leader = await leading(etcd.urls);
-    return new Scene(leader, new Keeper({ ...leader, options: resolveOptions({ hostname: "h1", ...flags }) }));
+    return new Scene(leader, keeperOf(leader, { hostname: "h1", ...flags }));
   }
 
   /** What a round of the leader does with its keys; the policy it decides by. */
   async round(keeper: Keeper = this.keeper): Promise<object> {
     const seen = await look(this.leader.client, this.leader.keys, never);
     const policy = keeper.policy(seen);
-    await keeper.keep(seen, never);
+    await keeper.keep({ look: seen, facts }, never);
     return policy;
   }
 
@@ -73,7 +83,7 @@ describe("the policy", () => {
     const { keys } = scene.leader;
     await scene.round();
     await scene.put(keys.policy, "banana");
-    const other = new Keeper({ ...scene.leader, options: resolveOptions({ hostname: "h2", maxSeats: 15 }) });
+    const other = keeperOf(scene.leader, { hostname: "h2", maxSeats: 15 });
     expect(await scene.round(other)).toMatchObject({ maxSeats: 5 });
     expect(await scene.value(keys.policy)).toBe("banana");
     expect(await scene.json(keys.lastPolicy)).toMatchObject({ maxSeats: 5 });
@@ -84,7 +94,7 @@ describe("the policy", () => {
     const { keys, client } = scene.leader;
     await scene.round();
     await client.del(keys.policy);
-    const other = new Keeper({ ...scene.leader, options: resolveOptions({ hostname: "h2", maxSeats: 15 }) });
+    const other = keeperOf(scene.leader, { hostname: "h2", maxSeats: 15 });
     expect(await scene.round(other)).toMatchObject({ maxSeats: 5 });
     expect(await scene.json(keys.policy)).toMatchObject({ maxSeats: 5 });
   });
@@ -107,6 +117,50 @@ describe("the policy", () => {
     const { revision } = await client.get(keys.policy);
     await scene.round();
     expect((await client.get(keys.policy)).revision).toBe(revision);
+  });
+});
+
+describe("what the leader tells", () => {
+  const whats = async ({ leader: { client, keys } }: Scene): Promise<string[]> =>
+    (await client.range(keys.events)).entries.map(({ value }) => (JSON.parse(value) as { what: string }).what);
+
+  test("is that it leads, the first size, and every change of size and policy, once each and in order", async () => {
+    const scene = await Scene.open({ idealClusterSize: 3 });
+    const { keys, client } = scene.leader;
+    await scene.put(keys.idealClusterSize, "3");
+    await scene.round();
+    await scene.round();
+    await scene.put(keys.idealClusterSize, "5");
+    await scene.round();
+    await scene.put(keys.policy, JSON.stringify({ ...written, maxSeats: 3, standbys: 1 }));
+    await scene.round();
+    await scene.put(keys.idealClusterSize, "banana");
+    await scene.put(keys.policy, "banana");
+    await scene.round();
+    await client.txn({ then: [{ del: keys.idealClusterSize }, { del: keys.policy }] });
+    await scene.round();
+    await scene.round();
+    expect(await whats(scene)).toEqual([
+      "h1 leads now",
+      "the size is 3",
+      "wrote the first policy",
+      "the size is 5 now, it was 3",
+      "the policy changed: max-seats 7 -> 3, standbys 0 -> 1",
+      "wrote the size 5 again",
+      "wrote the policy again",
+    ]);
+  });
+
+  test("an agent that asks to leave is told of once, also by the next leader", async () => {
+    const scene = await Scene.open();
+    const { keys } = scene.leader;
+    await scene.round();
+    await scene.put(keys.leaving.key("h3"), '{"reason":"asked to leave"}');
+    await scene.round();
+    await scene.round();
+    await scene.round(keeperOf(scene.leader, { hostname: "h2" }));
+    const told = (await whats(scene)).filter((what) => what.includes("leave"));
+    expect(told).toEqual(["h3 asked to leave"]);
   });
 });
 
