@@ -64,6 +64,12 @@ const whole = (texts: readonly string[]): number => {
   return Number(text);
 };
 
+/** A whole number, 0 or more. */
+export function wholeCount(text: string): number {
+  if (!/^[0-9]{1,9}$/.test(text)) throw new Error(`${quote(text)} is not a whole number`);
+  return Number(text);
+}
+
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /** Milliseconds of `10s`, `500ms`, `2m`, `1h`; a bare number is seconds. */

@@ -10,6 +10,7 @@ import {
   endFlags,
   logFlags,
   parseDuration,
+  wholeCount,
   policyFlags,
   policyGiven,
   runSettings,
@@ -34,6 +35,12 @@ const timeoutFlag: Flag<number> = {
   read: (texts) => parseDuration(texts.at(-1) ?? ""),
 };
 const healthFlag = own("endpoints-health", undefined, "have every endpoint commit a proposal, and say how long it took");
+const followFlag = own("follow", undefined, "go on with every new event, until ^C");
+const newestFlag: Flag<number> = {
+  ...own("newest", "N", "only the newest N (default: all that are kept, 1000 or a few more)"),
+  short: "n",
+  read: (texts) => wholeCount(texts.at(-1) ?? ""),
+};
 const onceFlag = own("once", undefined, "play the whole story without a person, then end");
 const suiteFlag = own("suite", "NAME", "the suite of the distribution to take it from, such as bookworm");
 const fromFlag = own("from", "FILE", "a release archive, or an etcd binary");
@@ -171,6 +178,23 @@ change nothing, and log and status name the ones that differ. \`quorate policy s
           await import("./size.ts")
         ).size({ ...clientSettings(given, io.env), size: n, wait: given[waitFlag.name] === true, timeoutMs }, io),
       );
+    });
+
+  const eventsFlags = [followFlag, newestFlag, ...asking];
+  const events = command(program, "events", "what the leaders did and saw, in order, each with its reason", eventsFlags);
+  events
+    .addHelpText(
+      "after",
+      `${examples("quorate events -n 20", "quorate events --follow", "quorate events -o json")}
+
+"can lose 0 -> 1" is how many more voters might die before quorum is lost, before that event and after it. The order is that of the
+cluster; the times are the clocks of its leaders. With --follow, -o json gives one document a line.`,
+    )
+    .action(async () => {
+      const given = givenTo(events, eventsFlags);
+      const follow = given[followFlag.name] === true;
+      const newest = valueOf(newestFlag, given, {});
+      done(await (await import("./events.ts")).events({ ...clientSettings(given, io.env), follow, newest }, io));
     });
 
   const policy = program
