@@ -6,6 +6,7 @@ import { Endpoints } from "./endpoints.ts";
 import * as membership from "./membership.ts";
 import { fetchMetrics } from "./metrics.ts";
 import type { CallOptions, EndpointStatus, KeyValue, Membership, Op, RangeResult, Txn, TxnResult } from "./types.ts";
+import { WatchStreams } from "./watch-streams.ts";
 
 export interface EtcdClientOptions {
   readonly endpoints: readonly string[];
@@ -15,6 +16,8 @@ export interface EtcdClientOptions {
   readonly preferred?: string;
   /** Hex. Default: that of the first response. */
   readonly clusterId?: string;
+  /** The largest message taken from a server, in bytes. Default 256 MiB. */
+  readonly mostReceived?: number;
 }
 
 /**
@@ -29,11 +32,14 @@ export class EtcdClient implements AsyncDisposable {
   readonly clock: Clock;
   /** For the parts of this folder that hold streams. */
   readonly caller: Caller;
+  /** For `watchRange`. */
+  readonly watches: WatchStreams;
 
   private constructor(options: EtcdClientOptions) {
     this.clock = options.clock;
-    this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred);
+    this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived);
     this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId);
+    this.watches = new WatchStreams(this.caller);
   }
 
   /** Nothing is contacted before the first call. */

@@ -34,12 +34,14 @@ export class Endpoints {
   readonly #known = new Map<string, Known>();
   readonly #onRetired = new Set<(url: string) => void>();
   readonly #clock: Clock;
+  readonly #mostReceived: number;
   #listed: readonly string[] = [];
   #preferred: string | undefined;
   #worked: string | undefined;
 
-  constructor(clock: Clock, urls: readonly string[], preferred?: string) {
+  constructor(clock: Clock, urls: readonly string[], preferred?: string, mostReceived = 256 * 1024 * 1024) {
     this.#clock = clock;
+    this.#mostReceived = mostReceived;
     this.set(urls, preferred);
   }
 
@@ -121,7 +123,7 @@ export class Endpoints {
 
   #meet(url: string): Known {
     const known: Known = {
-      link: new Link(url),
+      link: new Link(url, this.#mostReceived),
       listed: this.#listed.includes(url),
       retired: false,
       failedMs: -Infinity,

@@ -10,6 +10,7 @@ export interface Circumstances {
 }
 
 const deadlineExceeded = 4;
+const resourceExhausted = 8;
 /**
  * gRPC status codes that are an answer to this very request, if without etcd's own words: invalid argument, not found, already
  * exists, permission denied, resource exhausted, failed precondition, out of range, unimplemented, unauthenticated. All
@@ -119,6 +120,12 @@ export function mayHaveHappened(failure: QuorateError): boolean {
 export function isOfEndpoint(failure: QuorateError): boolean {
   if (failure.code !== "ETCD_REFUSED") return failure.code !== "CLOSED" && failure.code !== "SESSION_LOST";
   return elsewhere.some((text) => reasonOf(failure).includes(text));
+}
+
+/** Whether one side does not take a message of that size. */
+export function isTooLarge(failure: unknown): boolean {
+  if (!(failure instanceof QuorateError) || failure.data["grpcCode"] !== resourceExhausted) return false;
+  return /larger than max|too large/.test(reasonOf(failure));
 }
 
 /** etcd's own words, or grpc's, or "". */

@@ -14,8 +14,8 @@ export type {
 } from "./types.ts";
 export { grantLease, Session } from "./session.ts";
 export type { SessionOptions } from "./session.ts";
-export { watchRange } from "./watch.ts";
-export type { Change, WatchDeps, WatchNews } from "./watch.ts";
+export { openWatch, watchRange } from "./watch.ts";
+export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts";
 export { campaign } from "./election.ts";
 export type { CampaignOptions, Leadership } from "./election.ts";
 export { isOfEndpoint, mayHaveHappened, reasonOf } from "./failure.ts";

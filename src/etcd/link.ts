@@ -19,7 +19,6 @@ const channelOptions: Grpc.ChannelOptions = {
   "grpc.keepalive_time_ms": 5_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.keepalive_permit_without_calls": 0,
-  "grpc.max_receive_message_length": 256 * 1024 * 1024,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 250,
   "grpc.dns_min_time_between_resolutions_ms": 1_000,
@@ -89,11 +88,14 @@ type DuplexMethod = (metadata: Grpc.Metadata, options: Grpc.CallOptions) => Grpc
  */
 export class Link {
   readonly url: string;
+  readonly #mostReceived: number;
   #wire: Wire | undefined;
   #closed = false;
 
-  constructor(url: string) {
+  /** `mostReceived` is the largest message taken, in bytes. */
+  constructor(url: string, mostReceived: number) {
     this.url = url;
+    this.#mostReceived = mostReceived;
   }
 
   /** Runs one call, or several one after the other, on this link. Throws what grpc throws. */
@@ -189,7 +191,10 @@ export class Link {
 
   #dial(): Wire {
     const { credentials, sockets } = watchedCredentials(this.url);
-    const channel = new grpc.Channel(authorityOf(this.url), credentials, channelOptions);
+    const channel = new grpc.Channel(authorityOf(this.url), credentials, {
+      ...channelOptions,
+      "grpc.max_receive_message_length": this.#mostReceived,
+    });
     return { channel, sockets, proved: new WeakSet(), host: new Host(this.url, credentials, { channelOverride: channel }, noop) };
   }
 

@@ -1,25 +1,19 @@
-import type { IWatchRequest, IWatchResponse } from "etcd3";
 import type { Logger } from "pino";
+import { passOn } from "../clock.ts";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
 import { bytes, toNumber } from "./codec.ts";
-import { failureOf, reasonOf } from "./failure.ts";
+import { isTooLarge, reasonOf } from "./failure.ts";
 import type { KeyValue } from "./types.ts";
-import { openStream } from "./streams.ts";
-import type { EndpointStream } from "./streams.ts";
+import { Outlet } from "./watch-outlet.ts";
+import type { OnNews } from "./watch-outlet.ts";
 import { WatchState } from "./watch-state.ts";
 import type { Change, Listing } from "./watch-state.ts";
+import type { Ended, StreamWatch } from "./watch-streams.ts";
 
+export type { OnNews, WatchNews } from "./watch-outlet.ts";
 export type { Change } from "./watch-state.ts";
-
-export type WatchNews =
-  /** Once, first: the whole range, also when it is empty. */
-  | { readonly kind: "snapshot"; readonly entries: readonly KeyValue[]; readonly revision: number }
-  /** In order of revision, all changes of one revision together. `resynced`: a diff of two listings, what was between is lost. */
-  | { readonly kind: "changes"; readonly changes: readonly Change[]; readonly revision: number; readonly resynced: boolean }
-  /** Whether changes arrive at present. */
-  | { readonly kind: "state"; readonly live: boolean };
 
 export interface WatchDeps {
   readonly clock: Clock;
@@ -27,20 +21,36 @@ export interface WatchDeps {
 }
 
 const listTimeoutMs = 5_000;
-const openTimeoutMs = 2_000;
 const pageSize = 10_000;
 /** etcd replays 10,000 revisions a second at most; listing that many keys again takes 0.05 s (FACTS.md). */
 const mostReplayed = 10_000;
 /** Between two tries; a stream that lived for long starts anew with the first. */
 const pauseMs = { first: 20, most: 1_000, mostAfterStart: 250, longMs: 1_000 };
+/** Between two requests for progress: the server says nothing while it catches up. */
+const progressMs = { first: 20, most: 500 };
+const reached = Symbol("reached");
 
-/** Why a stream ended, as far as it matters for going on. */
-type Ended = { readonly why: "lost"; readonly failure: QuorateError } | { readonly why: "compacted" };
+/** A range that is followed. */
+export interface Watching {
+  /** Never resolves; rejects with what ended it, as {@link watchRange} does. */
+  readonly over: Promise<never>;
+  /**
+   * Resolves once everything up to `revision` has been handed out and taken; asks the server for progress while it waits, as a range
+   * in which nothing happens is told of nothing. For a revision the cluster has not reached yet it waits.
+   *
+   * @throws QuorateError ETCD_REFUSED where the server's progress replies cannot be believed (etcd before 3.4.25 and 3.5.8);
+   *   what ended the watch; or the signal's reason
+   */
+  requestProgress(revision: number, signal: AbortSignal): Promise<void>;
+}
 
 /**
  * Follows one range for ever: a snapshot, then every change exactly once, whatever happens to connections and servers. It
- * resumes behind the last event it handed out; where that is compacted, or the store went back (a restore), it lists again and
- * hands out the difference. `onNews` is called in order, never after the signal has fired, and must not throw.
+ * resumes behind the last event it received or the last progress reply; where that is compacted, is too large for one message, or
+ * the store went back (a restore), it lists again and hands out the difference. `onNews` is called in order, never after the signal
+ * has fired, and must not throw. Where it returns a promise, it is not called again before that has settled: what comes meanwhile
+ * waits, and is merged into one change per key (told as `coalesced`) beyond 10,000 changes or 16 MiB. All watches of one client
+ * share one stream per endpoint, and none disturbs another.
  *
  * Ends only by the signal's reason, or by an error that does not pass: ETCD_REFUSED, CLOSED. Another cluster's endpoints are
  * not listened to; while there is no other, it waits.
@@ -48,20 +58,39 @@ type Ended = { readonly why: "lost"; readonly failure: QuorateError } | { readon
 export async function watchRange(
   client: EtcdClient,
   range: { readonly start: string; readonly end: string },
-  onNews: (news: WatchNews) => void,
+  onNews: OnNews,
   deps: WatchDeps,
   signal: AbortSignal,
 ): Promise<never> {
   return await new RangeWatch(client, range, onNews, deps, signal).run();
 }
 
+/** {@link watchRange} for those who have to know how far it has come. */
+export function openWatch(
+  client: EtcdClient,
+  range: { readonly start: string; readonly end: string },
+  onNews: OnNews,
+  deps: WatchDeps,
+  signal: AbortSignal,
+): Watching {
+  const watch = new RangeWatch(client, range, onNews, deps, signal);
+  const over = watch.run();
+  // Whoever does not ask for it is told by their signal.
+  over.catch(() => undefined);
+  return { over, requestProgress: (revision, own) => watch.requestProgress(revision, own) };
+}
+
 class RangeWatch {
   readonly #client: EtcdClient;
   readonly #range: { readonly start: string; readonly end: string };
-  readonly #onNews: (news: WatchNews) => void;
+  readonly #outlet: Outlet;
   readonly #clock: Clock;
   readonly #log: Logger | undefined;
   readonly #signal: AbortSignal;
+  /** Fires when the handler has failed, with its error, or when the watch is over. */
+  readonly #over = new AbortController();
+  readonly #waiters = new Set<{ readonly revision: number; readonly resolve: () => void }>();
+  #stream: StreamWatch | undefined;
   #state: WatchState | undefined;
   #live = false;
   /** Highest raft term seen: a lower one later is another history of the same cluster. */
@@ -73,19 +102,76 @@ class RangeWatch {
   constructor(
     client: EtcdClient,
     range: { readonly start: string; readonly end: string },
-    onNews: (news: WatchNews) => void,
+    onNews: OnNews,
     { clock, log }: WatchDeps,
     signal: AbortSignal,
   ) {
     this.#client = client;
     this.#range = range;
-    this.#onNews = onNews;
     this.#clock = clock;
     this.#log = log;
-    this.#signal = signal;
+    const fail = (error: unknown): void => {
+      this.#over.abort(error);
+    };
+    this.#outlet = new Outlet(onNews, fail, () => {
+      this.#release();
+    });
+    this.#signal = this.#over.signal;
+    const release = passOn([signal], this.#over);
+    this.#signal.addEventListener("abort", release, { once: true });
   }
 
   async run(): Promise<never> {
+    try {
+      return await this.#run();
+    } catch (error) {
+      this.#over.abort(error);
+      throw error;
+    } finally {
+      await this.#outlet.close();
+    }
+  }
+
+  async requestProgress(revision: number, signal: AbortSignal): Promise<void> {
+    const own = new AbortController();
+    const release = passOn([signal, this.#signal], own);
+    const waiter = {
+      revision,
+      resolve: () => {
+        own.abort(reached);
+      },
+    };
+    this.#waiters.add(waiter);
+    this.#release();
+    try {
+      for (let pause = progressMs.first; ; pause = Math.min(2 * pause, progressMs.most)) {
+        if (this.#state !== undefined && this.#state.revision < revision) await this.#ask();
+        await this.#clock.sleep(pause, own.signal);
+      }
+    } catch (error) {
+      if (own.signal.reason !== reached) throw error;
+    } finally {
+      this.#waiters.delete(waiter);
+      release();
+    }
+  }
+
+  async #ask(): Promise<void> {
+    try {
+      await this.#stream?.requestProgress();
+    } catch (error) {
+      // While there is no connection there is nobody to ask; the watch itself goes on trying.
+      if (!passes(error)) throw error;
+    }
+  }
+
+  /** Those who wait for no more than what the consumer has taken. */
+  #release(): void {
+    if (this.#state === undefined || !this.#outlet.idle) return;
+    for (const waiter of this.#waiters) if (waiter.revision <= this.#state.revision) waiter.resolve();
+  }
+
+  async #run(): Promise<never> {
     let stale = true;
     for (;;) {
       try {
@@ -98,10 +184,8 @@ class RangeWatch {
         const ended = await this.#follow(position.endpoint);
         this.#setLive(false);
         if (ended.why === "lost") throw ended.failure;
-        this.#log?.info(
-          { start: this.#range.start, revision: this.#state?.revision },
-          "the history was compacted, listing again",
-        );
+        const { start } = this.#range;
+        this.#log?.info({ start, revision: this.#state?.revision, why: ended.why }, "the history cannot be had, listing again");
         stale = true;
       } catch (error) {
         this.#setLive(false);
@@ -142,14 +226,20 @@ class RangeWatch {
     const entries: KeyValue[] = [];
     let { start } = this.#range;
     let revision = 0;
+    let limit = pageSize;
     for (;;) {
-      const options = { endpoint, revision, limit: pageSize, timeoutMs: listTimeoutMs, signal: this.#signal };
-      const page = await this.#client.range({ start, end: this.#range.end }, options);
-      entries.push(...page.entries);
-      revision ||= page.revision;
-      const last = page.entries.at(-1);
-      if (!page.more || last === undefined) return { entries, revision };
-      start = `${last.key}\0`;
+      const options = { endpoint, revision, limit, timeoutMs: listTimeoutMs, signal: this.#signal };
+      try {
+        const page = await this.#client.range({ start, end: this.#range.end }, options);
+        for (const entry of page.entries) entries.push(entry);
+        revision ||= page.revision;
+        const last = page.entries.at(-1);
+        if (!page.more || last === undefined) return { entries, revision };
+        start = `${last.key}\0`;
+      } catch (error) {
+        if (!isTooLarge(error) || limit === 1) throw error;
+        limit = Math.ceil(limit / 8);
+      }
     }
   }
 
@@ -157,89 +247,54 @@ class RangeWatch {
     this.#signal.throwIfAborted();
     if (this.#state === undefined) {
       this.#state = new WatchState(listing);
-      this.#onNews({ kind: "snapshot", ...listing });
-      return;
-    }
-    const changes = this.#state.replace(listing);
-    this.#onNews({ kind: "changes", changes, revision: listing.revision, resynced: true });
+      this.#outlet.push({ kind: "snapshot", ...listing });
+    } else this.#tell(this.#state.replace(listing), true);
+    this.#signal.throwIfAborted();
   }
 
-  /** Hands out changes until the stream ends. Rejects only where it could not be opened, or by the signal. */
+  #tell(changes: readonly Change[], resynced: boolean): void {
+    this.#outlet.push({ kind: "changes", changes, revision: this.#state!.revision, resynced, coalesced: false });
+  }
+
+  /** Hands out changes until the stream ends. Rejects by the signal only. */
   async #follow(endpoint: string): Promise<Ended> {
     const state = this.#state!;
-    const what = `watch ${this.#range.start}`;
-    let stream: EndpointStream<IWatchRequest> | undefined;
-    let settle!: (ended: Ended) => void;
-    let fail!: (error: unknown) => void;
-    const ended = new Promise<Ended>((resolve, reject) => {
-      settle = resolve;
-      fail = reject;
-    });
-    // It may fail before anyone awaits it.
-    ended.catch(() => undefined);
-    const abort = (): void => {
-      fail(this.#signal.reason);
-    };
-    const created = new AbortController();
-    const onData = (response: IWatchResponse): void => {
-      if (this.#signal.aborted) return;
-      if (response.canceled) {
-        if (toNumber(response.compact_revision) > 0) settle({ why: "compacted" });
-        else settle({ why: "lost", failure: refusal(response.cancel_reason, what, endpoint) });
-        return;
-      }
-      if (response.created) {
-        created.abort();
-        this.#startedMs = this.#clock.nowMs();
-        this.#setLive(true);
-      }
-      const changes = state.apply(response.events);
-      if (changes.length > 0) this.#onNews({ kind: "changes", changes, revision: state.revision, resynced: false });
-    };
-    const onDataOrFail = (response: IWatchResponse): void => {
-      try {
-        onData(response);
-      } catch (error) {
-        fail(error);
-      }
-    };
-    const onEnd = (failure: QuorateError): void => {
-      settle({ why: "lost", failure });
-    };
-    this.#signal.addEventListener("abort", abort, { once: true });
+    const signal = this.#signal;
+    let abort!: () => void;
     try {
-      stream = await openStream<IWatchRequest, IWatchResponse>(
-        this.#client.caller,
-        endpoint,
-        { service: "Watch", method: "watch", what },
-        { onData: onDataOrFail, onEnd },
-        { signal: this.#signal, timeoutMs: openTimeoutMs },
-      );
-      stream.write({
-        create_request: {
-          key: bytes(this.#range.start),
-          range_end: bytes(this.#range.end),
-          start_revision: state.revision + 1,
-        },
+      return await new Promise<Ended>((resolve, reject) => {
+        abort = () => {
+          reject(signal.reason as Error);
+        };
+        signal.addEventListener("abort", abort, { once: true });
+        const asked = { ...this.#range, startRevision: state.revision + 1 };
+        this.#stream = this.#client.watches.watch(endpoint, asked, {
+          onCreated: () => {
+            this.#startedMs = this.#clock.nowMs();
+            this.#setLive(true);
+          },
+          onEvents: (events) => {
+            const changes = state.apply(events);
+            if (changes.length > 0 && !signal.aborted) this.#tell(changes, false);
+          },
+          onProgress: (revision) => {
+            state.progress(revision);
+            this.#release();
+          },
+          onEnd: resolve,
+        });
       });
-      this.#clock.sleep(openTimeoutMs, created.signal).then(
-        () => {
-          settle({ why: "lost", failure: stream!.stalled() });
-        },
-        () => undefined,
-      );
-      return await ended;
     } finally {
-      created.abort();
-      this.#signal.removeEventListener("abort", abort);
-      stream?.close();
+      signal.removeEventListener("abort", abort);
+      this.#stream?.close();
+      this.#stream = undefined;
     }
   }
 
   #setLive(live: boolean): void {
     if (live === this.#live || this.#signal.aborted) return;
     this.#live = live;
-    this.#onNews({ kind: "state", live });
+    this.#outlet.push({ kind: "state", live });
   }
 }
 
@@ -247,13 +302,4 @@ class RangeWatch {
 function passes(error: unknown): boolean {
   if (!(error instanceof QuorateError)) return false;
   return error.retryable || error.code === "WRONG_CLUSTER" || reasonOf(error).includes("compacted");
-}
-
-/** A watch etcd ended by itself, with its own words. */
-function refusal(reason: string, what: string, endpoint: string): QuorateError {
-  if (reason === "") {
-    const details = { retryable: true, data: { endpoint } };
-    return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} ended it`, details);
-  }
-  return failureOf({ code: 2, details: reason }, { what, endpoint, sent: true });
 }

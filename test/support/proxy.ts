@@ -23,6 +23,7 @@ export class FaultyProxy implements AsyncDisposable {
   #fates: Record<Direction, Fate> = { up: "pass", down: "pass" };
   #delayMs = 0;
   #refusing = false;
+  #cutIn: number | undefined;
   /** Since the start. */
   accepted = 0;
   /** Connections that the client ended by a reset. */
@@ -66,6 +67,11 @@ export class FaultyProxy implements AsyncDisposable {
     }
   }
 
+  /** Lets so many further bytes from the server pass, then ends that connection, once: also in the middle of a frame. */
+  cutAfter(bytes: number): void {
+    this.#cutIn = bytes;
+  }
+
   /** Nothing passes and nobody is told. After {@link heal} what is held passes, unless its sender has reset the connection. */
   stall(...directions: readonly Direction[]): void {
     for (const direction of directions.length > 0 ? directions : (["up", "down"] as const)) this.#fates[direction] = "hold";
@@ -97,6 +103,7 @@ export class FaultyProxy implements AsyncDisposable {
     this.#fates = { up: "pass", down: "pass" };
     this.#delayMs = 0;
     this.#refusing = false;
+    this.#cutIn = undefined;
     for (const { pair, direction, data } of this.#held.splice(0)) this.#deliver(pair, direction, data);
     for (const pair of this.#pairs) {
       // What ended unnoticed meanwhile is noticed now.
@@ -157,6 +164,17 @@ export class FaultyProxy implements AsyncDisposable {
   #pass(pair: Pair, direction: Direction, data: Buffer | "end"): void {
     const fate = this.#fates[direction];
     if (fate === "swallow") return;
+    if (this.#cutIn !== undefined && direction === "down" && data !== "end") {
+      this.#cutIn -= data.length;
+      if (this.#cutIn < 0) {
+        // A reset would discard what passes; an end lets it arrive.
+        pair.client.end(data.subarray(0, data.length + this.#cutIn));
+        pair.upstream.resetAndDestroy();
+        this.#pairs.delete(pair);
+        this.#cutIn = undefined;
+        return;
+      }
+    }
     if (fate === "hold") this.#held.push({ pair, direction, data });
     else if (this.#delayMs > 0) setTimeout(() => this.#deliver(pair, direction, data), this.#delayMs);
     else this.#deliver(pair, direction, data);
