@@ -11,6 +11,7 @@ import { policyFields } from "./policy.ts";
 const hexId = z.string().regex(/^[0-9a-f]{1,16}$/);
 const uuid = z.string().regex(/^[0-9a-f-]{36}$/);
 const text = z.string().max(1_000);
+const host = z.string().max(253);
 const within = ([least, most]: readonly [number, number]): z.ZodNumber => z.number().int().min(least).max(most);
 
 /** The fields of a policy that flags set. */
@@ -93,6 +94,11 @@ const planRecord = z.object({
   blockedBy: text.optional(),
   /** What the last member call was refused for, by the gate or by etcd. */
   held: text.optional(),
+  /** Volunteers that failed the pre-flight, and why. */
+  unfit: z
+    .array(z.object({ agent: host, reason: text }))
+    .max(20)
+    .optional(),
   voters: z.number().int(),
   learners: z.number().int(),
   /** Other things the operator should know. */
@@ -134,13 +140,13 @@ const event = z.object({
       members: z
         .array(
           z.object({
-            name: text,
+            name: host,
             role: z.enum(["voter", "learner"]),
             health: z.enum(["healthy", "behind", "not-started", "silent", "unheard", "gone", "failed", "lost-data"]),
           }),
         )
         .max(40),
-      spares: z.array(text).max(20),
+      spares: z.array(host).max(20),
       toleranceBefore: z.number().int(),
       toleranceAfter: z.number().int(),
     })
@@ -163,8 +169,8 @@ type Schemas = typeof schemas;
 export type RecordKind = keyof Schemas;
 export type RecordOf<K extends RecordKind> = z.infer<Schemas[K]>;
 
-/** The longest record there can be is a plan with 20 notices of which every character is escaped: what is written can be read. */
-const maxLength = 160_000;
+/** The longest record there can be is a plan with 20 notices and 20 unfit volunteers of which every character is escaped: what is written can be read. */
+const maxLength = 320_000;
 
 /** The record in a value, or why it is none. Never throws. */
 export function readRecord<K extends RecordKind>(kind: K, value: string): RecordOf<K> | { readonly refused: string } {

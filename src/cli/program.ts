@@ -41,6 +41,9 @@ const newestFlag: Flag<number> = {
   short: "n",
   read: (texts) => wholeCount(texts.at(-1) ?? ""),
 };
+const assumedSizeFlag = own("size", "N", "as if the size were N");
+const saveFlag = own("save", "FILE", "write what was seen into a file as well");
+const fromSavedFlag = own("from", "FILE", "plan from such a file, without any cluster");
 const onceFlag = own("once", undefined, "play the whole story without a person, then end");
 const suiteFlag = own("suite", "NAME", "the suite of the distribution to take it from, such as bookworm");
 const fromFlag = own("from", "FILE", "a release archive, or an etcd binary");
@@ -178,6 +181,23 @@ change nothing, and log and status name the ones that differ. \`quorate policy s
           await import("./size.ts")
         ).size({ ...clientSettings(given, io.env), size: n, wait: given[waitFlag.name] === true, timeoutMs }, io),
       );
+    });
+
+  const planFlags = [assumedSizeFlag, saveFlag, fromSavedFlag, ...asking];
+  const plan = command(program, "plan", "what the chooser would do now, step by step, without doing it", planFlags);
+  plan
+    .addHelpText(
+      "after",
+      `${examples("quorate plan", "quorate plan --size 5", "quorate plan --save seen.json", "quorate plan --from seen.json --size 3")}
+
+It supposes that nothing goes wrong: new learners are in sync at once, members that answer have been healthy for long, and volunteers
+pass their pre-flight unless the leader says that they failed it. What it shows ends where the cluster is settled, or waits.`,
+    )
+    .action(async () => {
+      const given = givenTo(plan, planFlags);
+      const one = (flag: Flag<string>): string | undefined => valueOf(flag, given, {});
+      const settings = { size: one(assumedSizeFlag), save: one(saveFlag), from: one(fromSavedFlag) };
+      done(await (await import("./plan.ts")).plan({ ...clientSettings(given, io.env), ...settings }, io));
     });
 
   const eventsFlags = [followFlag, newestFlag, ...asking];

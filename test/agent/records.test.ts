@@ -6,6 +6,7 @@ import { QuorateError } from "../../src/errors.ts";
 const id = fc.stringMatching(/^[0-9a-f]{1,16}$/);
 const uuid = fc.uuid();
 const text = fc.oneof(fc.string({ unit: "binary", maxLength: 1_000 }), fc.constant("\u0000".repeat(1_000)));
+const host = fc.string({ unit: "binary", maxLength: 253 });
 const whole = fc.integer();
 const schema = fc.constant(1 as const);
 
@@ -57,6 +58,7 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
       failureTolerance: whole,
       blockedBy: text,
       held: text,
+      unfit: fc.array(fc.record({ agent: fc.constant("h".repeat(253)), reason: text }), { maxLength: 20, size: "max" }),
       voters: whole,
       learners: whole,
       notices: fc.array(text, { maxLength: 20, size: "max" }),
@@ -77,10 +79,10 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
       facts: fc.record({
         ideal: whole,
         members: fc.array(
-          fc.record({ name: text, role: fc.constantFrom("learner", "voter"), health: fc.constantFrom("healthy", "gone") }),
+          fc.record({ name: host, role: fc.constantFrom("learner", "voter"), health: fc.constantFrom("healthy", "gone") }),
           { maxLength: 40 },
         ),
-        spares: fc.array(text, { maxLength: 20 }),
+        spares: fc.array(host, { maxLength: 20 }),
         toleranceBefore: whole,
         toleranceAfter: whole,
       }),

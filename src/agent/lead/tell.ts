@@ -14,6 +14,9 @@ export function planRecordOf(
   const voters = snapshot.members.filter((m) => m.role === "voter");
   const quorum = Math.floor(voters.length / 2) + 1;
   const refusal = sizeRefusal(look);
+  const unfit = snapshot.volunteers.flatMap(({ agent, preflight }) =>
+    preflight.state === "failed" ? [{ agent, reason: short(preflight.reason) }] : [],
+  );
   return {
     schema: 1,
     leader,
@@ -24,6 +27,7 @@ export function planRecordOf(
     failureTolerance: voters.filter((m) => m.answers).length - quorum,
     ...("settled" in next && next.settled.blockedBy !== undefined ? { blockedBy: short(next.settled.blockedBy) } : {}),
     ...(outcome && "held" in outcome ? { held: outcome.held } : {}),
+    ...(unfit.length === 0 ? {} : { unfit: unfit.toSorted((a, b) => (a.agent < b.agent ? -1 : 1)).slice(0, 20) }),
     voters: voters.length,
     learners: snapshot.members.length - voters.length,
     notices: notices(look, snapshot, policy),
