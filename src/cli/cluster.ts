@@ -41,6 +41,8 @@ export interface ClusterView {
   readonly leader: string | undefined;
   readonly plan: PlanRecord | undefined;
   readonly evenVoters: boolean;
+  /** Learners that are kept beyond the size. */
+  readonly standbys: number;
   readonly maxSeats: number;
   readonly paused: string | undefined;
   /** Members first, then spares, each by name. */
@@ -236,6 +238,7 @@ export function assemble(membership: Membership, found: Found, answers: Readonly
     leader: elected?.value,
     plan,
     evenVoters: policy.evenVoters,
+    standbys: policy.standbys,
     maxSeats: policy.maxSeats,
     paused: single.paused === undefined ? undefined : reasonOf(single.paused),
     hosts: hosts.sort((a, b) => Number(!a.member) - Number(!b.member) || compareNames(a.name, b.name)),

@@ -18,7 +18,10 @@ export function roleOf(host: Host, view: ClusterView): Role {
 /** The last of an even number of seats is held by a learner on purpose. */
 export function isEvenStandby(view: ClusterView): boolean {
   const members = view.hosts.filter((host) => host.member);
-  return !view.evenVoters && members.length % 2 === 0 && members.filter((host) => host.member?.learner).length === 1;
+  // One beyond the size is kept because the policy asks for it.
+  const withinSize = members.length <= Math.min(view.ideal ?? Infinity, view.maxSeats);
+  const learners = members.filter((host) => host.member?.learner).length;
+  return !view.evenVoters && withinSize && members.length % 2 === 0 && learners === 1;
 }
 
 /** The server of this host leads the raft group, by its own word and that of the newest term. */

@@ -93,7 +93,11 @@ export function hasSize(view: ClusterView, goal: number): boolean {
   const seats = Math.min(goal, view.maxSeats);
   const { members, voters } = strengthOf(view);
   const votersWanted = view.evenVoters || seats % 2 === 1 ? seats : seats - 1;
-  return members === seats && voters === votersWanted && view.plan?.kind === "settled" && view.plan.ideal === goal;
+  // The learner of an even size is the standby; beyond an odd one there is one where somebody is left to be it.
+  const most = seats + (voters === seats && seats < view.maxSeats ? view.standbys : 0);
+  return (
+    members >= seats && members <= most && voters === votersWanted && view.plan?.kind === "settled" && view.plan.ideal === goal
+  );
 }
 
 /** @throws QuorateError WAIT_TIMEOUT that tells what the cluster waits for. */

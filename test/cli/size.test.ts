@@ -17,6 +17,14 @@ describe("a cluster has its size", () => {
     expect(hasSize(view(voters(4), { evenVoters: true }), 4)).toBe(true);
   });
 
+  test("with the standby that the policy asks for, where there is one", () => {
+    const four = [...voters(3), host("h4", { seat: "learner" })];
+    expect(hasSize(view(four, { ideal: 3, standbys: 1 }), 3)).toBe(true);
+    expect(hasSize(view(voters(3), { ideal: 3, standbys: 1 }), 3)).toBe(true);
+    expect(hasSize(view(four, { ideal: 3 }), 3)).toBe(false);
+    expect(hasSize(view(four, { ideal: 3, standbys: 1, maxSeats: 3 }), 3)).toBe(false);
+  });
+
   test("but not while the leader acts, waits, or has not seen the new size", () => {
     const seen = view(voters(3));
     expect(hasSize({ ...seen, plan: { ...seen.plan!, kind: "waiting" } }, 3)).toBe(false);

@@ -90,6 +90,13 @@ describe("a role", () => {
     expect(roleOf(odd[2]!, view(odd))).toBe("learner (standby)");
   });
 
+  test("is a standby, and nothing about an even size, where the policy asks for one beyond the size", () => {
+    const hosts = [...three, host("h4", { seat: "learner" })];
+    const seen = view(hosts, { ideal: 3, standbys: 1 });
+    expect(roleOf(hosts[3]!, seen)).toBe("learner (standby)");
+    expect(statusScreen(seen, "/_mgmt", plain).join("\n")).not.toContain("even size");
+  });
+
   test("without a seat is a spare, or a client that does not volunteer", () => {
     expect(roleOf(host("h4"), view(three))).toBe("spare");
     expect(roleOf(host("h4", { volunteers: false }), view(three))).toBe("client");

@@ -76,6 +76,7 @@ export function view(hosts: readonly Host[], change: Partial<ClusterView> = {}):
       notices: [],
     },
     evenVoters: false,
+    standbys: 0,
     maxSeats: 7,
     paused: undefined,
     hosts,
