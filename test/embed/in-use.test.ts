@@ -121,6 +121,7 @@ test.skipIf(process.getuid?.() !== 0)("Where the process cannot be seen, portHol
   await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => void holder.close());
   const nobody = 65_534;
-  const program = runProgram(nameHolder, [`http://127.0.0.1:${(holder.address() as AddressInfo).port}`], nobody);
+  const url = `http://127.0.0.1:${(holder.address() as AddressInfo).port}`;
+  const program = runProgram(nameHolder, [url, String(nobody)]);
   assert.deepEqual(JSON.parse(await program.line()), { user: "root", isEtcd: false });
 });

@@ -97,12 +97,9 @@ export interface Program {
 }
 
 /** Runs a TypeScript file in a new Node, killed when the test is over. */
-export function runProgram(file: URL, args: readonly string[], uid?: number): Program {
+export function runProgram(file: URL, args: readonly string[]): Program {
   const hooks = new URL("typescript-hooks.mjs", import.meta.url).href;
-  const child = spawn(process.execPath, ["--import", hooks, fileURLToPath(file), ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    ...(uid === undefined ? {} : { uid }),
-  });
+  const child = spawn(process.execPath, ["--import", hooks, fileURLToPath(file), ...args], { stdio: ["ignore", "pipe", "pipe"] });
   const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
   onTestFinished(async () => {
     child.kill("SIGKILL");
