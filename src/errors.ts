@@ -27,6 +27,8 @@ export const exitCodes = {
   SESSION_LOST: 1,
   LEADERSHIP_LOST: 1,
   ETCD_REFUSED: 1,
+  OUTCOME_UNKNOWN: 1,
+  BUSY: 1,
   CLOSED: 1,
   FAILED: 1,
 } as const;

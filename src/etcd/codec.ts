@@ -56,7 +56,7 @@ export function rangesIn(responses: readonly Partial<IResponseOp>[]): readonly (
 }
 
 /** etcd3's type of a comparison lacks the lease, its proto has it. */
-function compare(condition: Compare): ICompare & { readonly lease?: string } {
+export function compare(condition: Compare): ICompare & { readonly lease?: string } {
   const key = bytes(condition.key);
   if ("createRevision" in condition) return { key, result: "Equal", target: "Create", create_revision: condition.createRevision };
   if ("modRevision" in condition) return { key, result: "Equal", target: "Mod", mod_revision: condition.modRevision };
@@ -64,7 +64,7 @@ function compare(condition: Compare): ICompare & { readonly lease?: string } {
   return { key, result: "Equal", target: "Lease", lease: condition.lease };
 }
 
-function requestOp(op: Op): IRequestOp {
+export function requestOp(op: Op): IRequestOp {
   if ("put" in op)
     return {
       request_put: { key: bytes(op.put), value: bytes(op.value), ...(op.lease === undefined ? {} : { lease: op.lease }) },

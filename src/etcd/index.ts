@@ -19,3 +19,5 @@ export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts"
 export { campaign } from "./election.ts";
 export type { CampaignOptions, Leadership } from "./election.ts";
 export { isOfEndpoint, mayHaveHappened, reasonOf } from "./failure.ts";
+export { Batch } from "./batch.ts";
+export type { BatchOptions, When, WriteOp, WriteOptions, Written } from "./batch.ts";

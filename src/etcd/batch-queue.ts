@@ -1,0 +1,186 @@
+import type { Compare, KeyValue, Op } from "./types.ts";
+
+/** A condition on the key that is written. `createRevision: 0` means that it does not exist. */
+export type When =
+  | { readonly createRevision: number }
+  | { readonly modRevision: number }
+  | { readonly value: string }
+  | { readonly lease: string };
+
+/** What came of one write. */
+export interface Written {
+  /** False where a condition did not hold: then nothing was written. */
+  readonly succeeded: boolean;
+  /** Store revision at which it was written, or the condition was looked at. */
+  readonly revision: number;
+  /** Where the condition of a single key did not hold: what is there. */
+  readonly entry?: KeyValue;
+  /** A later write of the same key was waiting already, and was written in its place. */
+  readonly superseded?: true;
+}
+
+/** Puts and deletes of single keys. */
+export type WriteOp = Extract<Op, { readonly put: string }> | { readonly del: string };
+
+export interface Waiter {
+  readonly op: WriteOp | undefined;
+  readonly resolve: (written: Written) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What is written together or not at all, and who waits for it. Several wait for one key's latest value. */
+export interface Unit {
+  readonly compare: readonly Compare[];
+  readonly ops: readonly WriteOp[];
+  /** On one key: its present entry is wanted where the condition fails. */
+  readonly single: boolean;
+  readonly keys: readonly string[];
+  bytes: number;
+  readonly sinceMs: number;
+  waiters: Waiter[];
+}
+
+export interface Limits {
+  /** Operations of one transaction, as etcd counts them: those of the deepest path. */
+  readonly ops: number;
+  readonly bytes: number;
+}
+
+/** Besides keys and values: lengths, tags and revisions. */
+const overhead = 32;
+/** How far ahead is looked for writes that may go before one that has to wait for its key. */
+const lookahead = 4_000;
+
+export function unitOf(compare: readonly Compare[], ops: readonly WriteOp[], single: boolean, sinceMs: number): Unit {
+  const keys = [...new Set([...ops.map(keyOf), ...compare.map(({ key }) => key)])];
+  let bytes = overhead;
+  for (const op of ops) bytes += overhead + keyOf(op).length + ("put" in op ? Buffer.byteLength(op.value) : 0);
+  for (const one of compare) bytes += overhead + one.key.length + ("value" in one ? one.value.length : 0);
+  return { compare, ops, single, keys, bytes, sinceMs, waiters: [] };
+}
+
+/** Of the operations of a unit that can be given for its whole: what is sent is the last that still waits. */
+export function opsOf(unit: Unit): readonly WriteOp[] {
+  const latest = unit.waiters.at(-1)?.op;
+  return latest === undefined ? unit.ops : [latest];
+}
+
+/** Writes that wait, in order. */
+export class BatchQueue {
+  #waiting = new Set<Unit>();
+  /** The last unit that waits for each key. */
+  readonly #tails = new Map<string, Unit>();
+  #bytes = 0;
+  #writes = 0;
+
+  /** Units. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /** Of callers. */
+  get writes(): number {
+    return this.#writes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** A write without condition takes the place of one before it that still waits, unless something else of that key is between. */
+  add(unit: Unit, waiter: Waiter): Unit {
+    this.#writes++;
+    const tail = waiter.op === undefined ? undefined : this.#tails.get(keyOf(waiter.op));
+    if (tail !== undefined && isPlain(tail)) {
+      tail.waiters.push(waiter);
+      const more = Math.max(0, unit.bytes - tail.bytes);
+      tail.bytes += more;
+      this.#bytes += more;
+      return tail;
+    }
+    unit.waiters.push(waiter);
+    this.#waiting.add(unit);
+    this.#bytes += unit.bytes;
+    for (const one of unit.keys) this.#tails.set(one, unit);
+    return unit;
+  }
+
+  /** Takes back what still waits. Returns false when it does not. */
+  remove(unit: Unit, waiter: Waiter): boolean {
+    if (!this.#waiting.has(unit)) return false;
+    unit.waiters = unit.waiters.filter((one) => one !== waiter);
+    this.#writes--;
+    if (unit.waiters.length === 0) this.#drop(unit);
+    return true;
+  }
+
+  /** Puts back what was taken and has had no effect, before everything else. */
+  putBack(units: readonly Unit[]): void {
+    this.#waiting = new Set([...units, ...this.#waiting]);
+    for (const unit of units) {
+      this.#bytes += unit.bytes;
+      this.#writes += unit.waiters.length;
+    }
+  }
+
+  /**
+   * Takes what may be sent together: no key twice, none that is `busy`, nothing before what waits longer for the same key. Takes one at
+   * least where one may be sent, also when it is beyond the limits: whether that is too much is for etcd to say.
+   */
+  take(limits: Limits, busy: ReadonlySet<string>): Unit[] {
+    const taken: Unit[] = [];
+    const blocked = new Set(busy);
+    let deepest = 0;
+    let bytes = 0;
+    let seen = 0;
+    for (const unit of this.#waiting) {
+      if (++seen > lookahead) break;
+      const free = unit.keys.every((key) => !blocked.has(key));
+      for (const key of unit.keys) blocked.add(key);
+      if (!free) continue;
+      const depth = Math.max(deepest, isPlain(unit) ? 0 : Math.max(unit.ops.length, unit.compare.length));
+      const full = taken.length + 1 + depth > limits.ops || bytes + unit.bytes > limits.bytes;
+      if (full && taken.length > 0) break;
+      deepest = depth;
+      bytes += unit.bytes;
+      taken.push(unit);
+    }
+    for (const unit of taken) this.#drop(unit);
+    return taken;
+  }
+
+  /** Everything that waits since before `beforeMs`. */
+  takeOlder(beforeMs: number): Unit[] {
+    const old: Unit[] = [];
+    for (const unit of this.#waiting) {
+      if (unit.sinceMs >= beforeMs) break;
+      old.push(unit);
+    }
+    for (const unit of old) this.#drop(unit);
+    return old;
+  }
+
+  #drop(unit: Unit): void {
+    this.#waiting.delete(unit);
+    this.#bytes -= unit.bytes;
+    this.#writes -= unit.waiters.length;
+    for (const key of unit.keys) if (this.#tails.get(key) === unit) this.#tails.delete(key);
+  }
+}
+
+/** One key, no condition. */
+export function isPlain(unit: Unit): boolean {
+  return unit.single && unit.compare.length === 0;
+}
+
+export function keyOf(op: WriteOp): string {
+  return "put" in op ? op.put : op.del;
+}
+
+/** What etcd would say of a condition on a key that holds `entry`. */
+export function holds(condition: Compare, entry: KeyValue | undefined): boolean {
+  if ("createRevision" in condition) return condition.createRevision === (entry?.createRevision ?? 0);
+  if ("modRevision" in condition) return condition.modRevision === (entry?.modRevision ?? 0);
+  if ("value" in condition) return condition.value === entry?.value;
+  return condition.lease === (entry?.lease ?? "0");
+}

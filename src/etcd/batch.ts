@@ -1,0 +1,393 @@
+import type { IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
+import type { Logger } from "pino";
+import { QuorateError } from "../errors.ts";
+import { Markers } from "./batch-marker.ts";
+import type { Marker } from "./batch-marker.ts";
+import { BatchQueue, holds, isPlain, opsOf, unitOf } from "./batch-queue.ts";
+import type { Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
+import type { EtcdClient } from "./client.ts";
+import { bytes, compare, keyValue, requestOp, revisionOf } from "./codec.ts";
+import { mayHaveHappened, reasonOf } from "./failure.ts";
+import type { CallOptions, Compare, KeyValue } from "./types.ts";
+
+export type { When, WriteOp, Written } from "./batch-queue.ts";
+
+export interface BatchOptions {
+  readonly log?: Logger;
+  /** For one transaction, and again for finding out what became of it when its answer is lost. Default 2,000. */
+  readonly timeoutMs?: number;
+  /** What may wait to be sent. Default 10,000 writes, 64 MiB. */
+  readonly mostWaiting?: { readonly writes: number; readonly bytes: number };
+  /** Of one transaction. Lowered by itself where a server takes fewer (etcd's default is 128, Quorate's servers 512). Default 512. */
+  readonly mostOps?: number;
+}
+
+export interface WriteOptions {
+  /** Ends the waiting; see {@link Batch}. */
+  readonly signal?: AbortSignal;
+}
+
+const lanes = 2;
+/** etcd takes 1.5 MiB. */
+const mostBytes = 1024 * 1024;
+const leastOps = 4;
+/** Between two tries to find out what became of a transaction. */
+const pauseMs = { first: 20, most: 250 };
+
+/**
+ * Writes of many callers, sent together: concurrent ones become one transaction, two of which are under way at a time. Each has its
+ * own condition and its own result. Writes of one key are applied in the order of the calls; of several that wait, without
+ * condition, only the last is written, and all are told so.
+ *
+ * Every write is applied once at most, also when an answer is lost: then the batch finds out from etcd what became of it. Where
+ * that cannot be done in time it rejects with OUTCOME_UNKNOWN, and never with anything else once the write may have happened.
+ *
+ * A write whose signal fires while it waits is withdrawn, and rejects with the signal's reason. One that was sent rejects at once with
+ * OUTCOME_UNKNOWN.
+ *
+ * All writes throw QuorateError BUSY (too many wait: await `room()`), ETCD_REFUSED, OUTCOME_UNKNOWN, CLOSED, and, with nothing written,
+ * UNREACHABLE, DEADLINE, NO_QUORUM, WRONG_CLUSTER.
+ */
+export class Batch implements AsyncDisposable {
+  readonly #client: EtcdClient;
+  readonly #log: Logger | undefined;
+  readonly #timeoutMs: number;
+  readonly #most: { readonly writes: number; readonly bytes: number };
+  readonly #queue = new BatchQueue();
+  readonly #markers: Markers;
+  /** Keys that are being written: what is next for them has to wait. */
+  readonly #busy = new Set<string>();
+  readonly #flying = new Map<number, Promise<void>>();
+  readonly #wanted = new Set<() => void>();
+  #mostOps: number;
+  #scheduled = false;
+  #closed: Promise<void> | undefined;
+
+  constructor(client: EtcdClient, options: BatchOptions = {}) {
+    this.#client = client;
+    this.#log = options.log;
+    this.#timeoutMs = options.timeoutMs ?? 2_000;
+    this.#most = options.mostWaiting ?? { writes: 10_000, bytes: 64 * 1024 * 1024 };
+    this.#mostOps = options.mostOps ?? 512;
+    this.#markers = new Markers(client);
+  }
+
+  put(
+    key: string,
+    value: string,
+    options: WriteOptions & { readonly lease?: string; readonly when?: When } = {},
+  ): Promise<Written> {
+    const { lease, when, signal } = options;
+    return this.#single(lease === undefined ? { put: key, value } : { put: key, value, lease }, key, when, signal);
+  }
+
+  del(key: string, options: WriteOptions & { readonly when?: When } = {}): Promise<Written> {
+    return this.#single({ del: key }, key, options.when, options.signal);
+  }
+
+  /** All of it or nothing, at one revision. It is never split: etcd refuses what is more than it takes. No key may be written twice. */
+  atomic(
+    write: { readonly compare?: readonly Compare[]; readonly then: readonly WriteOp[] },
+    options: WriteOptions = {},
+  ): Promise<Written> {
+    return this.#add(unitOf(write.compare ?? [], write.then, false, this.#client.clock.nowMs()), undefined, options.signal);
+  }
+
+  /** Resolves when there is room for another write. Throws the signal's reason. */
+  async room(signal?: AbortSignal): Promise<void> {
+    while (this.#isFull) {
+      signal?.throwIfAborted();
+      let wake!: () => void;
+      const woken = new Promise<void>((resolve) => (wake = resolve));
+      this.#wanted.add(wake);
+      signal?.addEventListener("abort", wake, { once: true });
+      await woken;
+      this.#wanted.delete(wake);
+      signal?.removeEventListener("abort", wake);
+    }
+    signal?.throwIfAborted();
+  }
+
+  /** Takes no more writes, and waits for those there are. Idempotent. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    while (this.#scheduled || this.#flying.size > 0) await Promise.all([...this.#flying.values(), Promise.resolve()]);
+    const ID = await this.#markers.lease();
+    if (ID === undefined || this.#client.caller.closing.aborted) return;
+    const kind = { what: "end the batch", repeatable: true, writes: true };
+    await this.#client.caller.run(kind, { timeoutMs: 1_000 }, ({ lease }) => lease.leaseRevoke({ ID })).catch(() => undefined);
+  }
+
+  get #isFull(): boolean {
+    return this.#queue.writes >= this.#most.writes || this.#queue.bytes >= this.#most.bytes;
+  }
+
+  #single(op: WriteOp, key: string, when: When | undefined, signal: AbortSignal | undefined): Promise<Written> {
+    const unit = unitOf(when === undefined ? [] : [{ key, ...when }], [op], true, this.#client.clock.nowMs());
+    return this.#add(unit, when === undefined ? op : undefined, signal);
+  }
+
+  #add(unit: Unit, op: WriteOp | undefined, signal: AbortSignal | undefined): Promise<Written> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.#client.caller.admit(undefined);
+      if (this.#closed) throw new QuorateError("CLOSED", `Cannot ${whatOf(unit)}: the batch was closed`);
+      if (this.#isFull) {
+        const state = `${this.#queue.writes} writes are waiting already`;
+        throw new QuorateError("BUSY", `Cannot ${whatOf(unit)}: ${state}`, { retryable: true, data: { outcome: "none" } });
+      }
+      const waiter: Waiter = signal === undefined ? { op, resolve, reject } : abortable({ op, resolve, reject });
+      const joined = this.#queue.add(unit, waiter);
+      this.#schedule();
+
+      function abortable(plain: Waiter): Waiter {
+        signal!.addEventListener("abort", abort, { once: true });
+        const settle = (): void => {
+          signal!.removeEventListener("abort", abort);
+        };
+        return {
+          op,
+          resolve: (written) => (settle(), plain.resolve(written)),
+          reject: (error) => (settle(), plain.reject(error)),
+        };
+      }
+      const queue = this.#queue;
+      function abort(): void {
+        if (queue.remove(joined, waiter)) reject(signal!.reason as Error);
+        else reject(unknown(whatOf(unit), "it was sent when it was given up", signal!.reason));
+      }
+    });
+  }
+
+  /** Everything that is asked for in one go is to go together. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      for (let lane = 0; lane < lanes && this.#queue.size > 0; lane++) {
+        if (this.#flying.has(lane)) continue;
+        const flight = this.#fly(lane).finally(() => {
+          this.#flying.delete(lane);
+          if (this.#queue.size > 0 && this.#flying.size === 0) this.#schedule();
+        });
+        this.#flying.set(lane, flight);
+      }
+    });
+  }
+
+  /** Never rejects. */
+  async #fly(lane: number): Promise<void> {
+    for (;;) {
+      this.#refuseOld();
+      // One more is the marker's.
+      const units = this.#queue.take({ ops: this.#mostOps - 1, bytes: mostBytes }, this.#busy);
+      for (const wake of this.#wanted) wake();
+      if (units.length === 0) return;
+      for (const unit of units) for (const key of unit.keys) this.#busy.add(key);
+      try {
+        await this.#write(lane, units);
+      } catch (error) {
+        for (const unit of units) for (const waiter of unit.waiters) waiter.reject(error);
+      } finally {
+        for (const unit of units) for (const key of unit.keys) this.#busy.delete(key);
+      }
+      // What waited for these keys may be all there is for the other lane.
+      if (this.#queue.size > 0 && this.#flying.size < lanes) this.#schedule();
+    }
+  }
+
+  #refuseOld(): void {
+    for (const unit of this.#queue.takeOlder(this.#client.clock.nowMs() - 2 * this.#timeoutMs)) {
+      const details = { retryable: true, data: { outcome: "none" } };
+      const error = new QuorateError("DEADLINE", `Cannot ${whatOf(unit)}: it was not its turn in time`, details);
+      for (const waiter of unit.waiters) waiter.reject(error);
+    }
+  }
+
+  async #write(lane: number, units: readonly Unit[]): Promise<void> {
+    const marker = await this.#markers.next(lane);
+    const request = requestOf(marker, units);
+    try {
+      const answer = await this.#send(request);
+      if (!answer.succeeded) {
+        // Somebody has taken the marker away; nothing was written.
+        this.#markers.abandon(lane);
+        this.#queue.putBack(units);
+        return;
+      }
+      this.#markers.advance(lane);
+      tell(units, answer.responses.slice(1), answer.revision);
+    } catch (error) {
+      if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
+      if (mayHaveHappened(error)) await this.#findOut(lane, units, marker, request, error);
+      else await this.#refused(lane, units, error);
+    }
+  }
+
+  /** Nothing was written. One of them may be to blame, and must not harm the others. */
+  async #refused(lane: number, units: readonly Unit[], failure: QuorateError): Promise<void> {
+    if (failure.code !== "ETCD_REFUSED") throw failure;
+    const reason = reasonOf(failure);
+    if (reason.includes("too many operations") && units.length > 1) {
+      // The other lane may have found out first.
+      if (units.length < this.#mostOps) this.#mostOps = Math.max(leastOps, this.#mostOps > 128 ? 128 : this.#mostOps >> 1);
+      this.#log?.debug({ mostOps: this.#mostOps }, "the server takes fewer operations at once");
+      if (units.length >= this.#mostOps) {
+        this.#queue.putBack(units);
+        return;
+      }
+    }
+    if (reason.includes("lease not found")) {
+      const ours = await this.#markers.lease();
+      if (ours !== undefined && !(await this.#isGranted(ours))) {
+        this.#markers.forgetLease();
+        this.#queue.putBack(units);
+        return;
+      }
+    }
+    if (units.length === 1) throw failure;
+    const half = units.length >> 1;
+    for (const part of [units.slice(0, half), units.slice(half)]) {
+      await this.#write(lane, part).catch((error: unknown) => {
+        for (const unit of part) for (const waiter of unit.waiters) waiter.reject(error);
+      });
+    }
+  }
+
+  async #isGranted(ID: string): Promise<boolean> {
+    const kind = { what: "look at a lease", repeatable: true, writes: false };
+    const found = await this.#client.caller.run(kind, {}, ({ lease }) => lease.leaseTimeToLive({ ID }));
+    return Number(found.TTL) > 0;
+  }
+
+  /** Sent, and no answer. The marker lets it be sent again, and tells whether it had arrived. */
+  async #findOut(
+    lane: number,
+    units: readonly Unit[],
+    marker: Marker,
+    request: ITxnRequest,
+    failure: QuorateError,
+  ): Promise<void> {
+    const { clock, caller } = this.#client;
+    const untilMs = clock.nowMs() + this.#timeoutMs;
+    this.#log?.debug({ err: failure, writes: units.length }, "finding out what became of a transaction");
+    for (let pause = pauseMs.first; ; pause = Math.min(2 * pause, pauseMs.most)) {
+      const leftMs = untilMs - clock.nowMs();
+      if (leftMs <= 0) throw this.#lost(lane, failure);
+      try {
+        const answer = await this.#send(request, { timeoutMs: Math.max(1, leftMs) });
+        if (answer.succeeded) {
+          this.#markers.advance(lane);
+          tell(units, answer.responses.slice(1), answer.revision);
+          return;
+        }
+        const found = answer.responses[0]?.response_range?.kvs[0];
+        const entry = found === undefined ? undefined : keyValue(found);
+        if (entry?.value !== `${marker.count}`) throw this.#lost(lane, failure);
+        const before = await this.#before(units, entry.modRevision, untilMs);
+        this.#markers.advance(lane);
+        tellFrom(units, before, entry.modRevision);
+        return;
+      } catch (error) {
+        if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
+        if (!error.retryable || caller.closing.aborted) throw this.#lost(lane, error);
+        await clock.sleep(pause, caller.closing).catch(() => undefined);
+      }
+    }
+  }
+
+  /** What the conditions of a transaction were looked at with: the store just before it. */
+  async #before(units: readonly Unit[], revision: number, untilMs: number): Promise<ReadonlyMap<string, KeyValue>> {
+    const keys = [...new Set(units.flatMap((unit) => unit.compare.map(({ key }) => key)))];
+    const found = new Map<string, KeyValue>();
+    const step = Math.min(this.#mostOps, 128);
+    for (let i = 0; i < keys.length; i += step) {
+      const success = keys.slice(i, i + step).map((key) => ({ request_range: { key: bytes(key), revision: revision - 1 } }));
+      const kind = { what: "find out what was written", repeatable: true, writes: false };
+      const options = { timeoutMs: Math.max(1, untilMs - this.#client.clock.nowMs()) };
+      const done = await this.#client.caller.run(kind, options, ({ kv }) => kv.txn({ compare: [], success, failure: [] }));
+      for (const { response_range: range } of done.responses as readonly Partial<IResponseOp>[]) {
+        for (const kv of range?.kvs ?? []) found.set(kv.key.toString("utf8"), keyValue(kv));
+      }
+    }
+    return found;
+  }
+
+  #send(request: ITxnRequest, options: CallOptions = { timeoutMs: this.#timeoutMs }): Promise<Answer> {
+    const kind = { what: "write a batch", repeatable: false, writes: true };
+    return this.#client.caller.run(kind, options, async ({ kv }) => {
+      const done = await kv.txn(request);
+      return { succeeded: done.succeeded, responses: done.responses, revision: revisionOf(done.header) };
+    });
+  }
+
+  #lost(lane: number, cause: unknown): QuorateError {
+    this.#markers.abandon(lane);
+    return unknown("write a batch", "the answer was lost, and nothing tells what became of it", cause);
+  }
+}
+
+interface Answer {
+  readonly succeeded: boolean;
+  readonly responses: readonly Partial<IResponseOp>[];
+  readonly revision: number;
+}
+
+function requestOf(marker: Marker, units: readonly Unit[]): ITxnRequest {
+  return {
+    compare: [compare(marker.compare)],
+    success: [requestOp(marker.put), ...units.map(requestOfUnit)],
+    failure: [requestOp({ range: marker.key })],
+  };
+}
+
+function requestOfUnit(unit: Unit): IRequestOp {
+  if (isPlain(unit)) return requestOp(opsOf(unit)[0]!);
+  return {
+    request_txn: {
+      compare: unit.compare.map(compare),
+      success: unit.ops.map(requestOp),
+      failure: unit.single ? [requestOp({ range: unit.keys[0]! })] : [],
+    },
+  };
+}
+
+function tell(units: readonly Unit[], responses: readonly Partial<IResponseOp>[], revision: number): void {
+  for (const [i, unit] of units.entries()) {
+    const nested = responses[i]?.response_txn;
+    if (nested === undefined || nested.succeeded) settle(unit, { succeeded: true, revision });
+    else {
+      const kv = (nested.responses[0] as Partial<IResponseOp> | undefined)?.response_range?.kvs[0];
+      settle(unit, { succeeded: false, revision, ...(kv === undefined ? {} : { entry: keyValue(kv) }) });
+    }
+  }
+}
+
+function tellFrom(units: readonly Unit[], before: ReadonlyMap<string, KeyValue>, revision: number): void {
+  for (const unit of units) {
+    const succeeded = unit.compare.every((condition) => holds(condition, before.get(condition.key)));
+    const entry = succeeded || !unit.single ? undefined : before.get(unit.keys[0]!);
+    settle(unit, { succeeded, revision, ...(entry === undefined ? {} : { entry }) });
+  }
+}
+
+function settle(unit: Unit, written: Written): void {
+  const last = unit.waiters.at(-1);
+  for (const waiter of unit.waiters) waiter.resolve(waiter === last ? written : { ...written, superseded: true });
+}
+
+function unknown(what: string, state: string, cause: unknown): QuorateError {
+  return new QuorateError("OUTCOME_UNKNOWN", `Cannot ${what} for certain: ${state}`, { cause, data: { outcome: "unknown" } });
+}
+
+function whatOf(unit: Unit): string {
+  return `write ${unit.keys[0] ?? "nothing"}`;
+}
