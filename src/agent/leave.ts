@@ -1,10 +1,10 @@
 import type { Logger } from "pino";
 import { within, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import type { ControlView } from "./control-view.ts";
-import type { Presence } from "./presence.ts";
+import type { ControlView } from "./control/control-view.ts";
+import type { Presence } from "./control/presence.ts";
 import type { ResolvedOptions } from "./resolve.ts";
-import type { Prefix } from "./state.ts";
+import type { Prefix } from "./begin/state.ts";
 import type { AgentExit } from "./status.ts";
 
 interface LeaveDeps {

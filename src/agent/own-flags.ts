@@ -3,8 +3,8 @@ import { aborted, type Clock } from "../clock.ts";
 import { isRetryable } from "../errors.ts";
 import type { EtcdClient } from "../etcd/index.ts";
 import { parseSize } from "../keys.ts";
-import type { ControlView } from "./control-view.ts";
-import { policyChanges, policyFields, showPolicyValue } from "./policy.ts";
+import type { ControlView } from "./control/control-view.ts";
+import { policyChanges, policyFields, showPolicyValue } from "./control/policy.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
 /** What only a founder decides may have been said by others, too: it is ignored, and they are told. */

@@ -7,7 +7,7 @@ import { QuorateError } from "../errors.ts";
 import { isHostname, keysUnder, quote, whyNotUrl, type Keys } from "../keys.ts";
 import { whyNotWithin } from "../chooser/index.ts";
 import type { AgentOptions } from "./options.ts";
-import { defaultClusterPolicy, policyFieldNames, policyFields, type ClusterPolicy, type PolicyFlags } from "./policy.ts";
+import { defaultClusterPolicy, policyFieldNames, policyFields, type ClusterPolicy, type PolicyFlags } from "./control/policy.ts";
 
 /** The same options with every default filled in and every rule checked. Nothing past `startAgent` sees the other one. */
 export interface ResolvedOptions {

@@ -1,8 +1,8 @@
 import { within, type Clock } from "../clock.ts";
 import { QuorateError, isRetryable } from "../errors.ts";
 import { grantLease, type EtcdClient } from "../etcd/index.ts";
-import type { ControlView } from "./control-view.ts";
-import { writeRecord } from "./records.ts";
+import type { ControlView } from "./control/control-view.ts";
+import { writeRecord } from "./control/records.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
 const announceMs = 2_000;

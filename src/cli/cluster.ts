@@ -1,6 +1,6 @@
-import type { AgentRecord, Marker, PlanRecord, SeatRecord } from "../agent/records.ts";
-import { policySeen } from "../agent/policy.ts";
-import { isRefused, readRecord } from "../agent/records.ts";
+import type { AgentRecord, Marker, PlanRecord, SeatRecord } from "../agent/control/records.ts";
+import { policySeen } from "../agent/control/policy.ts";
+import { isRefused, readRecord } from "../agent/control/records.ts";
 import { messageOf, QuorateError } from "../errors.ts";
 import type { EndpointStatus, EtcdClient, KeyValue, MemberRow, Membership } from "../etcd/index.ts";
 import { inWords } from "./report.ts";

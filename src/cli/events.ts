@@ -1,4 +1,4 @@
-import { isRefused, readRecord, type EventRecord } from "../agent/records.ts";
+import { isRefused, readRecord, type EventRecord } from "../agent/control/records.ts";
 import { systemClock } from "../clock.ts";
 import { watchRange, type KeyValue } from "../etcd/index.ts";
 import type { Keys } from "../keys.ts";

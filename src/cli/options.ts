@@ -6,7 +6,7 @@ import {
   showPolicyValue,
   type ClusterPolicy,
   type PolicyField,
-} from "../agent/policy.ts";
+} from "../agent/control/policy.ts";
 import { whyNotWithin } from "../chooser/index.ts";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";

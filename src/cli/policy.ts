@@ -9,8 +9,8 @@ import {
   type ClusterPolicy,
   type PolicyChange,
   type PolicySeen,
-} from "../agent/policy.ts";
-import { isRefused, readRecord, writeRecord } from "../agent/records.ts";
+} from "../agent/control/policy.ts";
+import { isRefused, readRecord, writeRecord } from "../agent/control/records.ts";
 import { QuorateError } from "../errors.ts";
 import type { KeyValue } from "../etcd/index.ts";
 import { withCluster, type Cluster } from "./client.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import type { AgentOptions } from "../../src/agent/options.ts";
-import { defaultClusterPolicy } from "../../src/agent/policy.ts";
+import { defaultClusterPolicy } from "../../src/agent/control/policy.ts";
 import { resolveOptions, surroundings, type Surroundings } from "../../src/agent/resolve.ts";
 import { QuorateError } from "../../src/errors.ts";
 

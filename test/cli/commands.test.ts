@@ -4,7 +4,7 @@ import type { Io } from "../../src/cli/io.ts";
 import { etcdctlEnvironment } from "../../src/cli/etcdctl.ts";
 import { main } from "../../src/cli/main.ts";
 import { systemClock } from "../../src/clock.ts";
-import { writeRecord, type PlanRecord } from "../../src/agent/records.ts";
+import { writeRecord, type PlanRecord } from "../../src/agent/control/records.ts";
 import { EtcdClient } from "../../src/etcd/index.ts";
 import { keysUnder } from "../../src/keys.ts";
 import { etcdBinary } from "../support/etcd.ts";

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { writeRecord, type EventRecord } from "../../src/agent/records.ts";
+import { writeRecord, type EventRecord } from "../../src/agent/control/records.ts";
 import { eventLine, read } from "../../src/cli/events.ts";
 import { painter } from "../../src/cli/output.ts";
 import { systemClock } from "../../src/clock.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { defaultClusterPolicy, policyFieldNames, policyFields } from "../../src/agent/policy.ts";
-import { writeRecord } from "../../src/agent/records.ts";
+import { defaultClusterPolicy, policyFieldNames, policyFields } from "../../src/agent/control/policy.ts";
+import { writeRecord } from "../../src/agent/control/records.ts";
 import { agentFlags, policyFlags } from "../../src/cli/options.ts";
 import { systemClock } from "../../src/clock.ts";
 import { EtcdClient } from "../../src/etcd/index.ts";

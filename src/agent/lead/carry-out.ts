@@ -12,8 +12,8 @@ import {
   type Op,
 } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
-import { short, writeRecord, type SeatRecord, type StepRecord } from "../records.ts";
-import { showDuration } from "../policy.ts";
+import { short, writeRecord, type SeatRecord, type StepRecord } from "../control/records.ts";
+import { showDuration } from "../control/policy.ts";
 import type { EventLog, Told } from "./events.ts";
 import { takingPart, verdict, type GatedCall } from "./gate.ts";
 import { look, type Look } from "./look.ts";

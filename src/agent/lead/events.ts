@@ -4,7 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { messageOf } from "../../errors.ts";
 import type { Compare, EtcdClient, Leadership, Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
-import { short, writeRecord, type EventRecord } from "../records.ts";
+import { short, writeRecord, type EventRecord } from "../control/records.ts";
 
 interface EventDeps {
   readonly client: EtcdClient;

@@ -1,9 +1,9 @@
 import { defaultPolicy, type ChooserPolicy, type Facts } from "../../chooser/index.ts";
 import type { EtcdClient, Leadership, Op } from "../../etcd/index.ts";
 import { quote, type Keys } from "../../keys.ts";
-import { firstMarker, policyText } from "../first-keys.ts";
-import { describeChange, policyChanges, type ClusterPolicy } from "../policy.ts";
-import { writeRecord } from "../records.ts";
+import { firstMarker, policyText } from "../begin/first-keys.ts";
+import { describeChange, policyChanges, type ClusterPolicy } from "../control/policy.ts";
+import { writeRecord } from "../control/records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import type { EventLog } from "./events.ts";
 import type { Look } from "./look.ts";

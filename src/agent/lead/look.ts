@@ -1,6 +1,6 @@
 import type { EtcdClient, EndpointStatus, KeyValue, MemberRow, Membership, Op } from "../../etcd/index.ts";
 import { parseSize, parseUrls, quote, type Keys } from "../../keys.ts";
-import { policySeen, type PolicySeen } from "../policy.ts";
+import { policySeen, type PolicySeen } from "../control/policy.ts";
 import {
   isRefused,
   readRecord,
@@ -10,7 +10,7 @@ import {
   type RecordOf,
   type SeatRecord,
   type StepRecord,
-} from "../records.ts";
+} from "../control/records.ts";
 
 export interface Held<T> {
   readonly value: T;

@@ -2,7 +2,7 @@ import type { ChooserPolicy, ClusterSnapshot, VolunteerSeen } from "../../choose
 import type { Clock } from "../../clock.ts";
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
-import { isRefused, readRecord, type PlanRecord } from "../records.ts";
+import { isRefused, readRecord, type PlanRecord } from "../control/records.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy } from "./keep.ts";
 import { look, statuses, type Look } from "./look.ts";

@@ -7,7 +7,7 @@ import { messageOf } from "../../errors.ts";
 import type { EtcdClient, Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { fetchText, isProof, preflightPath } from "../server/preflight-stub.ts";
-import { short, writeRecord } from "../records.ts";
+import { short, writeRecord } from "../control/records.ts";
 import type { Look } from "./look.ts";
 
 const answerSchema = z.object({

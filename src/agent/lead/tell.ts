@@ -1,6 +1,6 @@
 import type { ClusterSnapshot, Plan } from "../../chooser/index.ts";
-import { differingFlags, type ClusterPolicy } from "../policy.ts";
-import { short, type PlanRecord } from "../records.ts";
+import { differingFlags, type ClusterPolicy } from "../control/policy.ts";
+import { short, type PlanRecord } from "../control/records.ts";
 import type { Outcome } from "./carry-out.ts";
 import type { Look } from "./look.ts";
 

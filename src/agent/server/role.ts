@@ -1,5 +1,5 @@
-import type { AgentState } from "../state.ts";
-import type { SeatRecord } from "../records.ts";
+import type { AgentState } from "../begin/state.ts";
+import type { SeatRecord } from "../control/records.ts";
 import type { MemberRow, Membership } from "../../etcd/index.ts";
 
 /** What the server supervisor is to bring about. */

@@ -4,11 +4,11 @@ import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import type { EtcdClient, MemberRow, Membership } from "../../etcd/index.ts";
 import { EtcdServer, archiveDataDir, inspectDataDir, type EtcdServerOptions, type ServerExit } from "../../embed/index.ts";
-import type { ControlView } from "../control-view.ts";
-import { Doorbell } from "../doorbell.ts";
-import { isRefused, readRecord, short, type SeatRecord } from "../records.ts";
+import type { ControlView } from "../control/control-view.ts";
+import { Doorbell } from "../control/doorbell.ts";
+import { isRefused, readRecord, short, type SeatRecord } from "../control/records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
-import type { Prefix } from "../state.ts";
+import type { Prefix } from "../begin/state.ts";
 import { serverRole, type Role } from "./role.ts";
 
 /** What the supervisor tells the rest of the agent. */

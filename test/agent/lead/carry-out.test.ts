@@ -5,7 +5,7 @@ import { QuorateError } from "../../../src/errors.ts";
 import type { EtcdClient, MemberRow } from "../../../src/etcd/index.ts";
 import { carryOut, type CarryOutDeps, type Outcome } from "../../../src/agent/lead/carry-out.ts";
 import { EventLog } from "../../../src/agent/lead/events.ts";
-import { readRecord, writeRecord, type SeatRecord, type StepRecord } from "../../../src/agent/records.ts";
+import { readRecord, writeRecord, type SeatRecord, type StepRecord } from "../../../src/agent/control/records.ts";
 import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
 import { freePorts } from "../../support/ports.ts";
 import { agentRecord, leading, never, see, silent, unaware, type Leading, type Seen } from "./leader.ts";

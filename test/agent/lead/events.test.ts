@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factsOf } from "../../../src/chooser/index.ts";
 import { systemClock as clock } from "../../../src/clock.ts";
 import { EventLog, eventsKept } from "../../../src/agent/lead/events.ts";
-import { isRefused, readRecord, type EventRecord } from "../../../src/agent/records.ts";
+import { isRefused, readRecord, type EventRecord } from "../../../src/agent/control/records.ts";
 import { cluster } from "../../support/cluster.ts";
 import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
 import { leading, never, silent, unaware, type Leading } from "./leader.ts";

@@ -5,7 +5,7 @@ import { EventLog } from "../../../src/agent/lead/events.ts";
 import { Keeper, chooserPolicy } from "../../../src/agent/lead/keep.ts";
 import { look } from "../../../src/agent/lead/look.ts";
 import type { AgentOptions } from "../../../src/agent/options.ts";
-import { defaultClusterPolicy } from "../../../src/agent/policy.ts";
+import { defaultClusterPolicy } from "../../../src/agent/control/policy.ts";
 import { resolveOptions } from "../../../src/agent/resolve.ts";
 import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
 import { leading, never, silent, type Leading } from "./leader.ts";

@@ -4,7 +4,7 @@ import { systemClock as clock } from "../../../src/clock.ts";
 import { campaign, EtcdClient, Session, type Leadership } from "../../../src/etcd/index.ts";
 import { look, statuses, type Look } from "../../../src/agent/lead/look.ts";
 import { raftLeaderOf } from "../../../src/agent/lead/memory.ts";
-import { writeRecord, type AgentRecord } from "../../../src/agent/records.ts";
+import { writeRecord, type AgentRecord } from "../../../src/agent/control/records.ts";
 import { keysUnder, type Keys } from "../../../src/keys.ts";
 import { uuid } from "./rows.ts";
 

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { KeyValue, MemberRow } from "../../../src/etcd/index.ts";
 import { agentOf, readLook } from "../../../src/agent/lead/look.ts";
-import { defaultClusterPolicy } from "../../../src/agent/policy.ts";
-import { writeRecord } from "../../../src/agent/records.ts";
+import { defaultClusterPolicy } from "../../../src/agent/control/policy.ts";
+import { writeRecord } from "../../../src/agent/control/records.ts";
 import { entry, keys, lookOf, membershipOf, row, rows, uuid } from "./rows.ts";
 
 const agent = (n: number): string =>

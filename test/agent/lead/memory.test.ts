@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { MemberSeen } from "../../../src/chooser/snapshot.ts";
 import type { EndpointStatus } from "../../../src/etcd/index.ts";
 import { Memory, raftLeaderOf, volunteersSeen, type Heard } from "../../../src/agent/lead/memory.ts";
-import { writeRecord, type AgentRecord } from "../../../src/agent/records.ts";
+import { writeRecord, type AgentRecord } from "../../../src/agent/control/records.ts";
 import { entry, keys, lookOf, row, rows, status, uuid } from "./rows.ts";
 
 const members = rows("aa bb cc");

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { MemberRow, Membership } from "../../../src/etcd/index.ts";
-import type { SeatRecord } from "../../../src/agent/records.ts";
+import type { SeatRecord } from "../../../src/agent/control/records.ts";
 import { serverRole, type RoleInput } from "../../../src/agent/server/role.ts";
 
 const mine = "00000000-0000-4000-8000-000000000001";

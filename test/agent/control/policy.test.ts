@@ -10,7 +10,7 @@ import {
   readClusterPolicy,
   showDuration,
   showPolicyValue,
-} from "../../src/agent/policy.ts";
+} from "../../../src/agent/control/policy.ts";
 
 const text = (fields: object): string => JSON.stringify({ schema: 1, ...defaultClusterPolicy, ...fields });
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { QuorateError } from "../errors.ts";
-import { quote } from "../keys.ts";
+import { QuorateError } from "../../errors.ts";
+import { quote } from "../../keys.ts";
 import { policyFields } from "./policy.ts";
 
 /**

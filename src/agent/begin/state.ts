@@ -4,8 +4,8 @@ import { access, chmod, constants, mkdir, mkdtemp, open, readFile, rename, rm } 
 import { createServer, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { QuorateError, messageOf } from "../errors.ts";
-import { quote } from "../keys.ts";
+import { QuorateError, messageOf } from "../../errors.ts";
+import { quote } from "../../keys.ts";
 
 /** What an agent keeps on disk beside its etcd's data: who it is, and which cluster it belongs to. */
 const stateSchema = z.object({

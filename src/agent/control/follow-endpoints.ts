@@ -1,9 +1,9 @@
-import { firstOf, type Clock } from "../clock.ts";
-import type { EtcdClient } from "../etcd/index.ts";
+import { firstOf, type Clock } from "../../clock.ts";
+import type { EtcdClient } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
 import { Doorbell } from "./doorbell.ts";
-import type { ResolvedOptions } from "./resolve.ts";
-import type { Prefix } from "./state.ts";
+import type { ResolvedOptions } from "../resolve.ts";
+import type { Prefix } from "../begin/state.ts";
 
 interface FollowDeps {
   readonly client: EtcdClient;

@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
-import { QuorateError, messageOf, type ErrorCode } from "../errors.ts";
-import { etcdVersion } from "../embed/index.ts";
-import { findEtcd } from "../embed/store.mjs";
-import type { EtcdClient, Membership } from "../etcd/index.ts";
-import type { ResolvedOptions } from "./resolve.ts";
+import { QuorateError, messageOf, type ErrorCode } from "../../errors.ts";
+import { etcdVersion } from "../../embed/index.ts";
+import { findEtcd } from "../../embed/store.mjs";
+import type { EtcdClient, Membership } from "../../etcd/index.ts";
+import type { ResolvedOptions } from "../resolve.ts";
 
 /** The etcd this host runs. */
 export interface Binary {

@@ -1,15 +1,15 @@
 import { expect, onTestFinished, test } from "vitest";
-import { systemClock as clock } from "../../src/clock.ts";
-import { ControlView } from "../../src/agent/control-view.ts";
-import { Doorbell } from "../../src/agent/doorbell.ts";
-import { writeRecord } from "../../src/agent/records.ts";
-import { EtcdClient } from "../../src/etcd/index.ts";
-import { keysUnder } from "../../src/keys.ts";
-import { startEtcd } from "../support/etcd-process.ts";
-import { eventually } from "../support/eventually.ts";
-import { FaultyProxy } from "../support/proxy.ts";
-import { agentRecord, never, silent } from "./lead/leader.ts";
-import { uuid } from "./lead/rows.ts";
+import { systemClock as clock } from "../../../src/clock.ts";
+import { ControlView } from "../../../src/agent/control/control-view.ts";
+import { Doorbell } from "../../../src/agent/control/doorbell.ts";
+import { writeRecord } from "../../../src/agent/control/records.ts";
+import { EtcdClient } from "../../../src/etcd/index.ts";
+import { keysUnder } from "../../../src/keys.ts";
+import { startEtcd } from "../../support/etcd-process.ts";
+import { eventually } from "../../support/eventually.ts";
+import { FaultyProxy } from "../../support/proxy.ts";
+import { agentRecord, never, silent } from "../lead/leader.ts";
+import { uuid } from "../lead/rows.ts";
 
 const keys = keysUnder("/_mgmt");
 

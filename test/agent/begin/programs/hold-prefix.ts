@@ -1,5 +1,5 @@
 // Opens a prefix and holds it until it is killed. Arguments: the folder, the hostname.
-import { Prefix } from "../../../src/agent/state.ts";
+import { Prefix } from "../../../../src/agent/begin/state.ts";
 
 const [folder, hostname] = process.argv.slice(2);
 const prefix = await Prefix.open(folder, "/nowhere/", hostname ?? "");

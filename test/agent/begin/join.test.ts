@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { beginning, whyUnreachable, type BeginInput } from "../../src/agent/join.ts";
-import { resolveOptions } from "../../src/agent/resolve.ts";
-import { QuorateError } from "../../src/errors.ts";
+import { beginning, whyUnreachable, type BeginInput } from "../../../src/agent/begin/join.ts";
+import { resolveOptions } from "../../../src/agent/resolve.ts";
+import { QuorateError } from "../../../src/errors.ts";
 
 const nothing: BeginInput = { seeds: [], server: true, newCluster: false, data: "absent", state: { endpoints: [] } };
 const seeds = ["http://s1:2379"];

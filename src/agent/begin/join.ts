@@ -1,11 +1,11 @@
 import type { Logger } from "pino";
 import pRetry from "p-retry";
-import type { Clock } from "../clock.ts";
-import { QuorateError, isRetryable, messageOf } from "../errors.ts";
-import { EtcdClient, type Membership } from "../etcd/index.ts";
+import type { Clock } from "../../clock.ts";
+import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
+import { EtcdClient, type Membership } from "../../etcd/index.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
-import { isRefused, readRecord } from "./records.ts";
-import type { ResolvedOptions } from "./resolve.ts";
+import { isRefused, readRecord } from "../control/records.ts";
+import type { ResolvedOptions } from "../resolve.ts";
 
 export interface JoinDeps {
   readonly client: EtcdClient;

@@ -1,6 +1,6 @@
-import { defaultPolicy, policyBounds, whyNotWithin, type Bound, type ChooserPolicy } from "../chooser/index.ts";
-import { listOf } from "../chooser/survey.ts";
-import { quote } from "../keys.ts";
+import { defaultPolicy, policyBounds, whyNotWithin, type Bound, type ChooserPolicy } from "../../chooser/index.ts";
+import { listOf } from "../../chooser/survey.ts";
+import { quote } from "../../keys.ts";
 
 /**
  * What a cluster keeps to, whoever leads it: written at `/quorate/policy` by its founder, changed by `quorate policy set`, and never

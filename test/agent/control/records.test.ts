@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isRefused, readRecord, short, writeRecord, type RecordKind, type RecordOf } from "../../src/agent/records.ts";
-import { QuorateError } from "../../src/errors.ts";
+import { isRefused, readRecord, short, writeRecord, type RecordKind, type RecordOf } from "../../../src/agent/control/records.ts";
+import { QuorateError } from "../../../src/errors.ts";
 
 const id = fc.stringMatching(/^[0-9a-f]{1,16}$/);
 const uuid = fc.uuid();

@@ -1,7 +1,7 @@
-import type { EtcdClient } from "../etcd/index.ts";
-import type { ClusterPolicy } from "./policy.ts";
-import { writeRecord } from "./records.ts";
-import type { ResolvedOptions } from "./resolve.ts";
+import type { EtcdClient } from "../../etcd/index.ts";
+import type { ClusterPolicy } from "../control/policy.ts";
+import { writeRecord } from "../control/records.ts";
+import type { ResolvedOptions } from "../resolve.ts";
 
 /** The marker that makes an etcd a cluster of Quorate's. */
 export function firstMarker(clusterId: string, { hostname }: ResolvedOptions): string {

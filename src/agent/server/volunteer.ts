@@ -1,13 +1,13 @@
 import { statfs } from "node:fs/promises";
 import type { Logger } from "pino";
-import { firstOf, type Clock } from "../clock.ts";
-import { messageOf } from "../errors.ts";
-import { parseUrls } from "../keys.ts";
-import type { ControlView } from "./control-view.ts";
-import { Doorbell } from "./doorbell.ts";
-import { isRefused, readRecord } from "./records.ts";
-import type { ResolvedOptions } from "./resolve.ts";
-import { PreflightStub, proofOf, tryPeers, type PreflightAnswer } from "./server/preflight-stub.ts";
+import { firstOf, type Clock } from "../../clock.ts";
+import { messageOf } from "../../errors.ts";
+import { parseUrls } from "../../keys.ts";
+import type { ControlView } from "../control/control-view.ts";
+import { Doorbell } from "../control/doorbell.ts";
+import { isRefused, readRecord } from "../control/records.ts";
+import type { ResolvedOptions } from "../resolve.ts";
+import { PreflightStub, proofOf, tryPeers, type PreflightAnswer } from "./preflight-stub.ts";
 
 interface VolunteerDeps {
   readonly options: ResolvedOptions;

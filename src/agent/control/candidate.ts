@@ -1,10 +1,10 @@
 import type { Logger } from "pino";
-import type { Clock } from "../clock.ts";
-import { isRetryable } from "../errors.ts";
-import { campaign, type EtcdClient, type Session } from "../etcd/index.ts";
+import type { Clock } from "../../clock.ts";
+import { isRetryable } from "../../errors.ts";
+import { campaign, type EtcdClient, type Session } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
-import { lead } from "./lead/lead.ts";
-import type { ResolvedOptions } from "./resolve.ts";
+import { lead } from "../lead/lead.ts";
+import type { ResolvedOptions } from "../resolve.ts";
 
 export interface CandidateDeps {
   readonly client: EtcdClient;

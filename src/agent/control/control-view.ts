@@ -1,7 +1,7 @@
-import { watchRange, type EtcdClient, type KeyValue, type WatchNews } from "../etcd/index.ts";
-import type { Clock } from "../clock.ts";
-import type { Keys, KeyRange } from "../keys.ts";
-import { parseUrls } from "../keys.ts";
+import { watchRange, type EtcdClient, type KeyValue, type WatchNews } from "../../etcd/index.ts";
+import type { Clock } from "../../clock.ts";
+import type { Keys, KeyRange } from "../../keys.ts";
+import { parseUrls } from "../../keys.ts";
 import type { Logger } from "pino";
 import { policySeen, type ClusterPolicy } from "./policy.ts";
 import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";

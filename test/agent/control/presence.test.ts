@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { aborted, systemClock as clock } from "../../src/clock.ts";
-import { QuorateError } from "../../src/errors.ts";
-import { ControlView } from "../../src/agent/control-view.ts";
-import { Presence, type Appearance } from "../../src/agent/presence.ts";
-import { readRecord, type AgentRecord } from "../../src/agent/records.ts";
-import { EtcdClient, Session } from "../../src/etcd/index.ts";
-import { keysUnder, type Keys } from "../../src/keys.ts";
-import { ask } from "../support/etcd-server.ts";
-import { startEtcd, type TestCluster } from "../support/etcd-process.ts";
-import { eventually } from "../support/eventually.ts";
-import { agentRecord, silent } from "./lead/leader.ts";
-import { uuid } from "./lead/rows.ts";
+import { aborted, systemClock as clock } from "../../../src/clock.ts";
+import { QuorateError } from "../../../src/errors.ts";
+import { ControlView } from "../../../src/agent/control/control-view.ts";
+import { Presence, type Appearance } from "../../../src/agent/control/presence.ts";
+import { readRecord, type AgentRecord } from "../../../src/agent/control/records.ts";
+import { EtcdClient, Session } from "../../../src/etcd/index.ts";
+import { keysUnder, type Keys } from "../../../src/keys.ts";
+import { ask } from "../../support/etcd-server.ts";
+import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
+import { eventually } from "../../support/eventually.ts";
+import { agentRecord, silent } from "../lead/leader.ts";
+import { uuid } from "../lead/rows.ts";
 
 let etcd: TestCluster;
 beforeAll(async () => {

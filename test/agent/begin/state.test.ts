@@ -2,9 +2,9 @@ import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/
 import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Prefix, type AgentState } from "../../src/agent/state.ts";
-import { QuorateError } from "../../src/errors.ts";
-import { runProgram, temporaryFolder } from "../support/etcd-server.ts";
+import { Prefix, type AgentState } from "../../../src/agent/begin/state.ts";
+import { QuorateError } from "../../../src/errors.ts";
+import { runProgram, temporaryFolder } from "../../support/etcd-server.ts";
 
 async function open(folder: string | undefined, hostname = "h1", root = "/nowhere/"): Promise<Prefix> {
   const prefix = await Prefix.open(folder, root, hostname);

@@ -1,12 +1,12 @@
 import { rm } from "node:fs/promises";
 import type { Logger } from "pino";
-import type { Clock } from "../clock.ts";
-import { QuorateError } from "../errors.ts";
-import { archiveDataDir, type EtcdServer } from "../embed/index.ts";
+import type { Clock } from "../../clock.ts";
+import { QuorateError } from "../../errors.ts";
+import { archiveDataDir, type EtcdServer } from "../../embed/index.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
 import type { JoinDeps } from "./join.ts";
-import { writeRecord } from "./records.ts";
-import type { ServerSupervisor } from "./server/supervisor.ts";
+import { writeRecord } from "../control/records.ts";
+import type { ServerSupervisor } from "../server/supervisor.ts";
 import { freshState, type Prefix } from "./state.ts";
 
 /** A founder listens this long for others that know its address from another cluster. */
