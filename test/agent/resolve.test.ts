@@ -142,7 +142,7 @@ describe("refused, by the name of the option", () => {
     ["clientUrls", { clientUrls: [] }, /at least one/],
     ["serverUrls", { serverUrls: [] }, /at least one/],
     ["clientUrls", { clientUrls: ["http://h1:2379"] }, /no IP address/],
-    ["serverUrls", { serverUrls: ["http://127.1:2380"] }, /no IP address/],
+    ["serverUrls", { serverUrls: ["http://127.1:2380"] }, /not written plainly/],
     ["serverUrls", { serverUrls: ["http://127.0.0.1:2379"] }, /is a client URL too/],
     ["clientUrls", { clientUrls: ["http://0.0.0.0:2379"] }, /listens on every address/],
     ["clientUrls", { clientUrls: ["http://[::]:2379"] }, /listens on every address/],
