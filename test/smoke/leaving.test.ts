@@ -37,6 +37,37 @@ async function leave(
   expect(written.longestGapMs).toBeLessThan(9_000);
 }
 
+/** All agents there are leave one after the other; the last one keeps serving until it goes, too. */
+async function leaveAll(order: readonly string[]): Promise<void> {
+  const fleet = await Fleet.open();
+  onTestFinished(() => fleet[Symbol.asyncDispose]());
+  const hosts = order.toSorted();
+  const agents = new Map((await fleet.form(hosts, 5)).map((agent) => [agent.place.hostname, agent]));
+  const writer = await fleet.writer(hosts);
+  const last = order.at(-1) ?? "";
+  for (const host of order.slice(0, -1)) expect(await agents.get(host)?.interrupt()).toMatchObject({ code: 0 });
+  expect((await fleet.settled(1, [last])).map(({ name }) => name)).toEqual([last]);
+  const written = await writer.finish();
+  console.log(`all but ${last} left: ${written.acknowledged} writes, longest gap ${written.longestGapMs} ms`);
+  expect(written).toMatchObject({ lost: [], misread: 0 });
+  expect(written.longestGapMs).toBeLessThan(9_000);
+  expect(await agents.get(last)?.interrupt()).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining("nobody else is left") as string,
+  });
+}
+
+describe("all agents there are, stopped by ^C one after the other: each exits 0", { timeout: 90_000 }, () => {
+  test.each([
+    ["two, the founder first", ["h1", "h2"]],
+    ["two, the founder last", ["h2", "h1"]],
+    ["three, the founder first", ["h1", "h2", "h3"]],
+    ["three, the founder last", ["h3", "h2", "h1"]],
+  ])("%s", async (_, order) => {
+    await leaveAll(order);
+  });
+});
+
 describe("agents stopped by ^C one after the other leave in good order, and the rest keep serving", { timeout: 90_000 }, () => {
   test("two of three voters, the founder first", async () => {
     await leave(3, (founder, [second = ""]) => [founder, second]);
