@@ -84,8 +84,9 @@ function openRemoval(s: Survey, open: OpenStep): Plan {
   }
   const missing = s.voters.filter((m) => !s.healthy.includes(m));
   const { op, agent, member: id } = open;
-  return wait(
-    { on: "open-step", op, agent, member: id },
-    `the recorded removal of ${nameOf(member)} would cost quorum while ${agentsOf(missing)} ${missing.length === 1 ? "takes" : "take"} no part`,
-  );
+  const why =
+    missing.length === 0
+      ? "would leave no voter"
+      : `would cost quorum while ${agentsOf(missing)} ${missing.length === 1 ? "takes" : "take"} no part`;
+  return wait({ on: "open-step", op, agent, member: id }, `the recorded removal of ${nameOf(member)} ${why}`);
 }

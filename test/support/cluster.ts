@@ -23,6 +23,7 @@ import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from ".
  *   *  the raft leader (else the first healthy voter)       x  its server runs, its agent is gone
  *   f  its agent reports a failed server                    l  its agent reports lost data
  *   @zone  ^priority  #age (revision of the nomination)     :ms  healthy for so long
+ *   =h1  a seat of that agent
  *
  * A name that starts with `m` is a member without agent. Other parts: `spares` passed the pre-flight, `pending` has no
  * verdict, `refused` failed it (each with @zone ^priority #age); `nominees` are nominated without a seat, `stale` for a
@@ -96,15 +97,24 @@ const known = new Set(
   ),
 );
 
-function read(word: string): { name: string; marks: string; zone: string; priority: number; age: number; forMs: number } {
-  const match = /^([hm][0-9]+)([!?&%§+\-~_*xfl]*)(?:@([a-z]+))?(?:\^(-?[0-9]+))?(?:#([0-9]+))?(?::([0-9]+))?$/.exec(word);
+function read(word: string): {
+  name: string;
+  marks: string;
+  zone: string;
+  priority: number;
+  age: number;
+  forMs: number;
+  of: string;
+} {
+  const match =
+    /^([hm][0-9]+)([!?&%§+\-~_*xfl]*)(?:@([a-z]+))?(?:\^(-?[0-9]+))?(?:#([0-9]+))?(?::([0-9]+))?(?:=(h[0-9]+))?$/.exec(word);
   if (!match) throw new Error(`Cannot read the member ${JSON.stringify(word)}`);
-  const [, name = "", marks = "", zone = "", priority, age, forMs] = match;
-  return { name, marks, zone, priority: Number(priority ?? 0), age: Number(age ?? 0), forMs: Number(forMs ?? hour) };
+  const [, name = "", marks = "", zone = "", priority, age, forMs, of = name] = match;
+  return { name, marks, zone, priority: Number(priority ?? 0), age: Number(age ?? 0), forMs: Number(forMs ?? hour), of };
 }
 
 function member(word: string, role: MemberRole): MemberSeen {
-  const { name, marks, zone, priority, age, forMs } = read(word);
+  const { name, marks, zone, priority, age, forMs, of } = read(word);
   const has = (mark: string): boolean => marks.includes(mark);
   const unstarted = has("+") || has("-");
   const silent = unstarted || ["!", "?", "&", "%", "§", "f", "l"].some(has);
@@ -113,7 +123,7 @@ function member(word: string, role: MemberRole): MemberSeen {
   const long = 120_000;
   return {
     id: stranger ? name : `id-${name}`,
-    agent: stranger ? undefined : name,
+    agent: stranger ? undefined : of,
     role,
     started: !unstarted,
     raftLeader: has("*"),
