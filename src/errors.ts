@@ -26,6 +26,7 @@ export const exitCodes = {
   DUPLICATE_HOSTNAME: 6,
   SESSION_LOST: 1,
   LEADERSHIP_LOST: 1,
+  LOCK_LOST: 1,
   ETCD_REFUSED: 1,
   OUTCOME_UNKNOWN: 1,
   BUSY: 1,

@@ -95,7 +95,7 @@ export class Caller {
       }
       tried.add(endpoint);
       const shareMs = pinned ? left : shareOf(left, untried.length);
-      const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, pinned }, options.signal, attempt);
+      const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, pinned }, options, attempt);
       if ("value" in result) return result.value;
       const safe = kind.repeatable || !mayHaveHappened(result.failure);
       if (pinned || !safe || !isOfEndpoint(result.failure)) throw result.failure;
@@ -109,7 +109,7 @@ export class Caller {
     kind: CallKind,
     endpoint: string,
     time: { readonly shareMs: number; readonly leftMs: number; readonly pinned: boolean },
-    signal: AbortSignal | undefined,
+    { signal, session }: CallOptions,
     attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>,
   ): Promise<{ readonly value: T } | { readonly failure: QuorateError }> {
     const { link, giveBack } = this.endpoints.borrow(endpoint);
@@ -120,6 +120,7 @@ export class Caller {
     // An object, as the type checker does not see that a callback changes it.
     const request = { sent: false, bytesBefore: 0 };
     const onSent = (): void => {
+      session?.check();
       if (request.sent) return;
       request.sent = true;
       request.bytesBefore = link.bytesReceived;

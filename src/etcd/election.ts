@@ -77,7 +77,7 @@ async function stand(options: CampaignOptions, key: string, signal: AbortSignal)
     const put = { put: key, value, lease: session.lease };
     return client.txn(
       { compare: [{ key, createRevision: 0 }], then: [put], else: [put, { range: key }] },
-      { signal, repeatable: true },
+      { signal, repeatable: true, session },
     );
   });
   return done.succeeded ? done.revision : (done.ranges[0]?.[0]?.createRevision ?? done.revision);

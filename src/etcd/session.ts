@@ -8,6 +8,7 @@ import { toNumber } from "./codec.ts";
 import { failureOf, reasonOf } from "./failure.ts";
 import { openStream } from "./streams.ts";
 import type { EndpointStream } from "./streams.ts";
+import { awakeOrNot } from "./uptime.ts";
 
 export interface SessionOptions {
   /** etcd grants whole seconds, 2 at least with default timing. */
@@ -16,12 +17,14 @@ export interface SessionOptions {
   readonly log?: Logger;
   /** How long before the server may expire the lease the session ends. Default a tenth of the TTL, 200 at least. */
   readonly marginMs?: number;
+  /** How long the machine is up, suspended or not. Default: what Linux says in /proc/uptime. */
+  readonly uptimeMs?: () => number | undefined;
 }
 
 /**
  * A lease kept alive. `signal` fires before the server can expire it: the TTL, minus a margin, after the last acknowledged
- * keepalive was *sent*, on this machine's monotonic clock. Keepalives go out every third of the TTL; one that is not answered
- * is repeated through other endpoints while there is time.
+ * keepalive was *sent*, on this machine's monotonic clock, plus the time the machine was suspended meanwhile. Keepalives go out
+ * every third of the TTL; one that is not answered is repeated through other endpoints while there is time.
  */
 export class Session implements AsyncDisposable {
   /** Decimal int64, chosen here, so that a grant sent twice is one lease. */
@@ -34,6 +37,8 @@ export class Session implements AsyncDisposable {
   readonly signal: AbortSignal;
   readonly #client: EtcdClient;
   readonly #clock: Clock;
+  /** The clock that also counts while the machine is suspended. */
+  readonly #nowMs: () => number;
   readonly #log: Logger | undefined;
   readonly #marginMs: number;
   readonly #over = new AbortController();
@@ -47,6 +52,7 @@ export class Session implements AsyncDisposable {
   private constructor(client: EtcdClient, options: SessionOptions, lease: string, granted: Granted, outer: AbortSignal) {
     this.#client = client;
     this.#clock = options.clock;
+    this.#nowMs = granted.nowMs;
     this.#log = options.log;
     this.lease = lease;
     this.leaseHex = BigInt(lease).toString(16);
@@ -79,10 +85,10 @@ export class Session implements AsyncDisposable {
 
   /**
    * Throws the signal's reason when the session is over, checked against the clock and not against timers: call it right
-   * before a write that relies on the lease is sent.
+   * before a write that relies on the lease is sent, or give the session to the call ({@link CallOptions.session}).
    */
   check(): void {
-    if (!this.signal.aborted && this.#clock.nowMs() >= this.#untilMs) this.#lose("no keepalive was acknowledged in time");
+    if (!this.signal.aborted && this.#nowMs() >= this.#untilMs) this.#lose("no keepalive was acknowledged in time");
     this.signal.throwIfAborted();
   }
 
@@ -115,22 +121,23 @@ export class Session implements AsyncDisposable {
 
   #lose(state: string, cause?: unknown): void {
     if (this.signal.aborted) return;
-    const data = { lease: this.leaseHex, ttlMs: this.ttlMs, sinceAckMs: Math.round(this.#clock.nowMs() - this.#ackedMs) };
+    const data = { lease: this.leaseHex, ttlMs: this.ttlMs, sinceAckMs: Math.round(this.#nowMs() - this.#ackedMs) };
     this.#log?.warn({ ...data, err: cause }, "the session is lost");
     this.#over.abort(new QuorateError("SESSION_LOST", `Cannot hold the session: ${state}`, { retryable: true, cause, data }));
   }
 
   async #expire(): Promise<void> {
     while (!this.signal.aborted) {
-      const leftMs = this.#untilMs - this.#clock.nowMs();
+      const leftMs = this.#untilMs - this.#nowMs();
       if (leftMs <= 0) this.#lose("no keepalive was acknowledged in time");
-      else await this.#clock.sleep(leftMs, this.signal).catch(() => undefined);
+      // A timer stands still while the machine is suspended.
+      else await this.#clock.sleep(Math.min(leftMs, this.ttlMs / 6), this.signal).catch(() => undefined);
     }
   }
 
   async #keepAlive(): Promise<void> {
     for (;;) {
-      await this.#clock.sleep(Math.max(0, this.#ackedMs + this.ttlMs / 3 - this.#clock.nowMs()), this.signal);
+      await this.#clock.sleep(Math.max(0, this.#ackedMs + this.ttlMs / 3 - this.#nowMs()), this.signal);
       await this.#renew();
     }
   }
@@ -148,7 +155,7 @@ export class Session implements AsyncDisposable {
         continue;
       }
       tried.add(endpoint);
-      const leftMs = this.#untilMs - this.#clock.nowMs();
+      const leftMs = this.#untilMs - this.#nowMs();
       const tryMs = Math.min(this.ttlMs / 6, Math.max(150, leftMs / (2 * Math.max(1, candidates.length))));
       try {
         await this.#renewOn(endpoint, tryMs);
@@ -168,7 +175,7 @@ export class Session implements AsyncDisposable {
   async #renewOn(endpoint: string, tryMs: number): Promise<void> {
     const stream = (this.#stream ??= await this.#open(endpoint, tryMs));
     const timer = new AbortController();
-    const sentMs = this.#clock.nowMs();
+    const sentMs = this.#nowMs();
     try {
       const answer = await new Promise<ILeaseKeepAliveResponse | QuorateError>((resolve) => {
         const over = (): void => {
@@ -222,25 +229,32 @@ export class Session implements AsyncDisposable {
 
 interface Granted {
   readonly ttlMs: number;
-  /** When the grant was first sent: the lease cannot be older. */
+  /** When the grant was first sent: the lease cannot be older. By `nowMs`. */
   readonly sentMs: number;
+  readonly nowMs: () => number;
 }
 
-async function grant(client: EtcdClient, ID: string, { ttlMs, clock }: SessionOptions, signal: AbortSignal): Promise<Granted> {
+async function grant(
+  client: EtcdClient,
+  ID: string,
+  { ttlMs, clock, uptimeMs }: SessionOptions,
+  signal: AbortSignal,
+): Promise<Granted> {
   const what = "open a session";
   const timeoutMs = Math.min(5_000, Math.max(2_000, ttlMs / 2));
-  const firstMs = clock.nowMs();
+  const nowMs = awakeOrNot(clock, uptimeMs);
+  const firstMs = nowMs();
   return await client.caller.run({ what, repeatable: true, writes: true }, { signal, timeoutMs }, async ({ lease }, endpoint) => {
-    const sentMs = clock.nowMs();
+    const sentMs = nowMs();
     try {
       const granted = await lease.leaseGrant({ ID, TTL: Math.max(1, Math.ceil(ttlMs / 1_000)) });
-      return { ttlMs: toNumber(granted.TTL) * 1_000, sentMs };
+      return { ttlMs: toNumber(granted.TTL) * 1_000, sentMs, nowMs };
     } catch (error) {
       signal.throwIfAborted();
       if (!reasonOf(failureOf(error, { what, endpoint, sent: true })).includes("lease already exists")) throw error;
       // The answer to an earlier try was lost; the id is ours alone.
       const granted = await lease.leaseTimeToLive({ ID });
-      return { ttlMs: toNumber(granted.grantedTTL) * 1_000, sentMs: firstMs };
+      return { ttlMs: toNumber(granted.grantedTTL) * 1_000, sentMs: firstMs, nowMs };
     }
   });
 }

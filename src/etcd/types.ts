@@ -16,6 +16,8 @@ export interface CallOptions {
   readonly timeoutMs?: number;
   /** Use this endpoint alone, once: no other is tried and nothing is repeated. */
   readonly endpoint?: string;
+  /** Checked each time the request is about to leave: nothing is sent once the session is over, however long the call has waited. */
+  readonly session?: { check(): void };
 }
 
 /** One condition of a txn; all are equalities. `createRevision: 0` means that the key does not exist. */

@@ -186,6 +186,21 @@ describe("a session", () => {
     expect(await leasesOf(client)).not.toContain(session.lease);
   });
 
+  test.concurrent("after the machine was suspended no write is sent any more, and the signal fires by itself", async (t) => {
+    const client = clientOf(t, url);
+    let suspendedMs = 0;
+    const options = { ttlMs: 3_000, clock, uptimeMs: () => clock.nowMs() + suspendedMs };
+    const sessions = await Promise.all([1, 2].map(() => Session.open(client, options, never)));
+    const [first, second] = sessions as [Session, Session];
+    await client.put("/suspended/a", "1", { session: first });
+    suspendedMs = 60_000;
+    await expect(client.put("/suspended/a", "2", { session: first })).rejects.toMatchObject({ code: "SESSION_LOST" });
+    expect(first.signal.aborted).toBe(true);
+    await eventually("the other one notices by itself", () => second.signal.aborted, 1_500);
+    expect((await client.get("/suspended/a")).entry?.value).toBe("1");
+    await Promise.all(sessions.map((session) => session.close()));
+  });
+
   test.concurrent("closing the client ends its sessions", async (t) => {
     const client = clientOf(t, url);
     const session = await Session.open(client, { ttlMs: 2_000, clock }, never);
@@ -217,6 +232,18 @@ describe("a session", () => {
     expect(session.signal.aborted).toBe(false);
     expect(() => session.check()).toThrow("Cannot hold the session");
     expect(session.signal.aborted).toBe(true);
+    await session.close();
+  });
+
+  test("a write that is given the session is not sent after the process stood still", async (t) => {
+    const client = clientOf(t, url);
+    const session = await Session.open(client, { ttlMs: 2_000, clock }, never);
+    await client.put("/stood/a", "1", { session });
+    // It has been called, and has not left yet.
+    const write = client.put("/stood/a", "2", { session });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_100);
+    await expect(write).rejects.toMatchObject({ code: "SESSION_LOST" });
+    expect((await client.get("/stood/a")).entry?.value).toBe("1");
     await session.close();
   });
 });

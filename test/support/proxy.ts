@@ -24,6 +24,7 @@ export class FaultyProxy implements AsyncDisposable {
   #delayMs = 0;
   #refusing = false;
   #cutIn: number | undefined;
+  #late = false;
   /** Since the start. */
   accepted = 0;
   /** Connections that the client ended by a reset. */
@@ -88,6 +89,12 @@ export class FaultyProxy implements AsyncDisposable {
     for (const { upstream } of this.#pairs) upstream.resetAndDestroy();
   }
 
+  /** Like `stall("up")`, but what is held arrives after {@link heal} also when its sender has reset the connection: it was on its way. */
+  late(): void {
+    this.stall("up");
+    this.#late = true;
+  }
+
   /** Every chunk arrives that much later. */
   delay(ms: number): void {
     this.#delayMs = ms;
@@ -104,8 +111,11 @@ export class FaultyProxy implements AsyncDisposable {
     this.#delayMs = 0;
     this.#refusing = false;
     this.#cutIn = undefined;
+    const late = new Set(this.#late ? this.#held.map(({ pair }) => pair) : []);
+    this.#late = false;
     for (const { pair, direction, data } of this.#held.splice(0)) this.#deliver(pair, direction, data);
     for (const pair of this.#pairs) {
+      if (late.has(pair)) continue;
       // What ended unnoticed meanwhile is noticed now.
       if (!pair.client.destroyed && !pair.upstream.destroyed) continue;
       pair.client.destroy();
@@ -146,7 +156,7 @@ export class FaultyProxy implements AsyncDisposable {
     from.on("end", () => this.#pass(pair, direction, "end"));
     from.on("error", () => undefined);
     from.on("close", (failed: boolean) => {
-      if (failed) this.#forget(pair, direction);
+      if (failed && !this.#late) this.#forget(pair, direction);
       if (failed && direction === "up") this.resets++;
       // Where nothing is to pass, the other side must not hear of the end either.
       if (this.#fates[direction] !== "pass") return;
