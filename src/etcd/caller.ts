@@ -30,25 +30,46 @@ export interface CallKind {
   readonly resetWhenLate?: boolean;
 }
 
+/** An endpoint that answered for another cluster. Ids in hex. */
+export interface Foreign {
+  readonly endpoint: string;
+  readonly expected: string;
+  readonly found: string;
+}
+
 /** Runs calls and streams on one cluster's endpoints: deadlines, failing over, one cluster id. */
 export class Caller {
   readonly endpoints: Endpoints;
   readonly clock: Clock;
   readonly #log: Logger | undefined;
+  readonly #onForeign: ((foreign: Foreign) => void) | undefined;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #clusterId: string | undefined;
 
-  constructor(endpoints: Endpoints, clock: Clock, log: Logger | undefined, clusterId: string | undefined) {
+  constructor(
+    endpoints: Endpoints,
+    clock: Clock,
+    log: Logger | undefined,
+    clusterId?: string,
+    onForeign?: (foreign: Foreign) => void,
+  ) {
     this.endpoints = endpoints;
     this.clock = clock;
     this.#log = log;
     this.#clusterId = clusterId;
+    this.#onForeign = onForeign;
   }
 
   /** Hex; undefined until the first response, unless it was given. */
   get clusterId(): string | undefined {
     return this.#clusterId;
+  }
+
+  /** From now on that cluster is listened to, and no other. */
+  follow(clusterId: string): void {
+    this.#clusterId = clusterId;
+    this.endpoints.forgive();
   }
 
   /** Fires with CLOSED. */
@@ -62,7 +83,9 @@ export class Caller {
    * @throws QuorateError UNREACHABLE, DEADLINE, NO_QUORUM, ETCD_REFUSED, WRONG_CLUSTER, CLOSED; or the signal's reason, at once
    */
   async run<T>(kind: CallKind, options: CallOptions, attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>): Promise<T> {
-    const running = this.#run(kind, options, attempt);
+    const hedgeMs = kind.writes || !kind.repeatable || options.endpoint !== undefined ? undefined : options.hedgeMs;
+    const running =
+      hedgeMs === undefined ? this.#run(kind, options, attempt, new Set()) : this.#hedge(kind, options, attempt, hedgeMs);
     this.#running.add(running);
     try {
       return await running;
@@ -71,11 +94,46 @@ export class Caller {
     }
   }
 
-  async #run<T>(kind: CallKind, options: CallOptions, attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>): Promise<T> {
+  /** Two of the same, the second later and on another endpoint; the one that is not needed is ended. */
+  async #hedge<T>(
+    kind: CallKind,
+    options: CallOptions,
+    attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>,
+    hedgeMs: number,
+  ): Promise<T> {
+    const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+    const own = new AbortController();
+    const release = passOn([options.signal, this.closing], own);
+    const tried = new Set<string>();
+    const run = (leftMs: number): Promise<T> =>
+      this.#run(kind, { ...options, timeoutMs: leftMs, signal: own.signal }, attempt, tried);
+    const later = async (): Promise<T> => {
+      await this.clock.sleep(hedgeMs, own.signal);
+      if (this.endpoints.candidates().every((url) => tried.has(url))) return await first;
+      return await run(Math.max(1, timeoutMs - hedgeMs));
+    };
+    const first = run(timeoutMs);
+    const both = [first, later()] as const;
+    try {
+      return await Promise.any(both);
+    } catch {
+      return await first;
+    } finally {
+      own.abort(inTime);
+      release();
+      await Promise.allSettled(both);
+    }
+  }
+
+  async #run<T>(
+    kind: CallKind,
+    options: CallOptions,
+    attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>,
+    tried: Set<string>,
+  ): Promise<T> {
     const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
     const untilMs = this.clock.nowMs() + timeoutMs;
     const pinned = options.endpoint !== undefined;
-    const tried = new Set<string>();
     let failure: QuorateError | undefined;
     let pause = pauseMs.first;
     for (;;) {
@@ -168,6 +226,7 @@ export class Caller {
     if (found === this.#clusterId) return;
     this.endpoints.foreign(endpoint);
     this.#log?.error({ endpoint, expected: this.#clusterId, found }, "an endpoint belongs to another cluster");
+    this.#onForeign?.({ endpoint, expected: this.#clusterId, found });
     throw wrongCluster({ what, endpoint, sent: true }, this.#clusterId, found);
   }
 

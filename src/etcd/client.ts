@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { Caller } from "./caller.ts";
+import type { Foreign } from "./caller.ts";
 import { bytes, rangeResult, rangesIn, revisionOf, toHex, toNumber, txnRequest } from "./codec.ts";
 import { Endpoints } from "./endpoints.ts";
 import * as membership from "./membership.ts";
@@ -16,6 +17,8 @@ export interface EtcdClientOptions {
   readonly preferred?: string;
   /** Hex. Default: that of the first response. */
   readonly clusterId?: string;
+  /** Raised each time another cluster answers on one of the endpoints; nothing of it is used, and the endpoint is left alone for a while. */
+  readonly onForeign?: (foreign: Foreign) => void;
   /** The largest message taken from a server, in bytes. Default 256 MiB. */
   readonly mostReceived?: number;
 }
@@ -38,7 +41,7 @@ export class EtcdClient implements AsyncDisposable {
   private constructor(options: EtcdClientOptions) {
     this.clock = options.clock;
     this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived);
-    this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId);
+    this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId, options.onForeign);
     this.watches = new WatchStreams(this.caller);
   }
 
@@ -50,6 +53,14 @@ export class EtcdClient implements AsyncDisposable {
   /** Hex; undefined until the first response, unless it was given. */
   get clusterId(): string | undefined {
     return this.caller.clusterId;
+  }
+
+  /**
+   * Goes over to another cluster, in hex, of which the caller knows that it succeeds the present one: calls and watches take it for
+   * theirs from now on, and nothing else. Watches hand out the difference.
+   */
+  followSuccessor(clusterId: string): void {
+    this.caller.follow(clusterId);
   }
 
   /** A linearizable read of one key. */

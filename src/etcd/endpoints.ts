@@ -110,6 +110,11 @@ export class Endpoints {
     if (known) known.foreignMs = this.#clock.nowMs();
   }
 
+  /** Another cluster is ours now: what was foreign may not be. */
+  forgive(): void {
+    for (const known of this.#known.values()) known.foreignMs = -Infinity;
+  }
+
   /** Calls back when an endpoint leaves the list. Returns how to stop that. */
   onRetired(callback: (url: string) => void): () => void {
     this.#onRetired.add(callback);

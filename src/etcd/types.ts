@@ -16,6 +16,8 @@ export interface CallOptions {
   readonly timeoutMs?: number;
   /** Use this endpoint alone, once: no other is tried and nothing is repeated. */
   readonly endpoint?: string;
+  /** For reads: where no answer has come after that long, another endpoint is asked as well, and the first answer counts. */
+  readonly hedgeMs?: number;
   /** Checked each time the request is about to leave: nothing is sent once the session is over, however long the call has waited. */
   readonly session?: { check(): void };
 }

@@ -3,7 +3,7 @@ import { passOn } from "../clock.ts";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
-import { bytes, toNumber } from "./codec.ts";
+import { bytes, toHex, toNumber } from "./codec.ts";
 import { isTooLarge, reasonOf } from "./failure.ts";
 import type { KeyValue } from "./types.ts";
 import { Outlet } from "./watch-outlet.ts";
@@ -80,6 +80,14 @@ export function openWatch(
   return { over, requestProgress: (revision, own) => watch.requestProgress(revision, own) };
 }
 
+/** Where a store is, by a linearizable read. */
+interface Position {
+  readonly endpoint: string;
+  readonly clusterId: string;
+  readonly revision: number;
+  readonly term: number;
+}
+
 class RangeWatch {
   readonly #client: EtcdClient;
   readonly #range: { readonly start: string; readonly end: string };
@@ -95,6 +103,7 @@ class RangeWatch {
   #live = false;
   /** Highest raft term seen: a lower one later is another history of the same cluster. */
   #term = 0;
+  #clusterId = "";
   #pauseMs = pauseMs.first;
   /** When the present stream started to deliver. */
   #startedMs: number | undefined;
@@ -179,6 +188,7 @@ class RangeWatch {
         const position = await this.#position();
         stale ||= this.#isBehind(position);
         this.#term = position.term;
+        this.#clusterId = position.clusterId;
         if (stale) this.#take(await this.#list(position.endpoint));
         stale = false;
         const ended = await this.#follow(position.endpoint);
@@ -207,17 +217,18 @@ class RangeWatch {
   }
 
   /** Whether resuming is impossible, wrong, or slower than listing again. */
-  #isBehind(position: { readonly revision: number; readonly term: number }): boolean {
-    if (this.#state === undefined) return true;
+  #isBehind(position: Position): boolean {
+    if (this.#state === undefined || position.clusterId !== this.#clusterId) return true;
     const missed = position.revision - this.#state.revision;
     return missed < 0 || missed > mostReplayed || position.term < this.#term;
   }
 
-  #position(): Promise<{ readonly endpoint: string; readonly revision: number; readonly term: number }> {
+  #position(): Promise<Position> {
     const kind = { what: `watch ${this.#range.start}`, repeatable: true, writes: false };
     return this.#client.caller.run(kind, { signal: this.#signal }, async ({ kv }, endpoint) => {
       const { header } = await kv.range({ key: bytes(this.#range.start), count_only: true });
-      return { endpoint, revision: toNumber(header.revision), term: toNumber(header.raft_term) };
+      const clusterId = toHex(header.cluster_id);
+      return { endpoint, clusterId, revision: toNumber(header.revision), term: toNumber(header.raft_term) };
     });
   }
 

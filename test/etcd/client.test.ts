@@ -189,6 +189,28 @@ describe("one server", () => {
     await expect(read).resolves.toMatchObject({ entry: undefined });
   });
 
+  test("a hedged read is answered by another endpoint while the first is silent; writes are not hedged", async () => {
+    const proxy = await proxyTo(url);
+    const client = clientOf([proxy.url, url], { preferred: proxy.url });
+    await client.put("/hedged", "1");
+    expect((await client.get("/hedged", { hedgeMs: 60_000 })).entry?.value).toBe("1");
+    proxy.stall();
+    // Alone it would ask the silent one for a minute first.
+    const { entry } = await client.get("/hedged", { hedgeMs: 30, timeoutMs: 120_000 });
+    expect(entry?.value).toBe("1");
+    proxy.refuse();
+    proxy.cut();
+    expect((await client.get("/hedged", { hedgeMs: 30 })).entry?.value).toBe("1");
+    const nowhere = clientOf([proxy.url, "http://127.0.0.1:1"]);
+    const { error } = await failureOf(nowhere.get("/hedged", { hedgeMs: 30, timeoutMs: 300 }));
+    expect(error).toMatchObject({ code: "UNREACHABLE", retryable: true });
+    const reason = new Error("enough");
+    const aborted = new AbortController();
+    const failing = failureOf(nowhere.get("/hedged", { hedgeMs: 30, timeoutMs: 5_000, signal: aborted.signal }));
+    aborted.abort(reason);
+    expect((await failing).error).toBe(reason);
+  });
+
   test("values of many megabytes pass", async () => {
     const client = clientOf([url]);
     const value = "x".repeat(1_000_000);

@@ -260,4 +260,27 @@ describe("several servers", () => {
     await caughtUp(follower, direct, "/mine/");
     expect(follower.changes.every((change) => change.type === "put" && change.entry.value !== "stranger")).toBe(true);
   });
+
+  test("a successor that is named is followed, with the difference; an alarm is raised until then", async () => {
+    await using own = await startEtcd(1);
+    await using next = await startEtcd(1);
+    const proxy = await proxyTo(own.urls[0]!);
+    const alarms: unknown[] = [];
+    const client = clientOf([proxy.url], { onForeign: (foreign) => alarms.push(foreign) });
+    const successor = clientOf(next.urls);
+    for (const name of ["a", "b"]) await client.put(`/next/${name}`, "1");
+    for (let i = 0; i < 20; i++) await successor.put("/next/b", "2");
+    const follower = new Follower(client, "/next/");
+    await eventually("live", () => follower.live);
+    const expected = client.clusterId;
+    await own.nodes[0]!.kill();
+    proxy.retarget(next.urls[0]!);
+    await eventually("the alarm", () => alarms.length > 0);
+    expect(alarms[0]).toEqual({ endpoint: proxy.url, expected, found: successor.clusterId });
+    expect(follower.entries.size).toBe(2);
+    client.followSuccessor(successor.clusterId!);
+    await eventually("the difference", () => follower.resyncs === 1 && follower.live);
+    expect([...follower.entries.values()].map(({ key, value }) => `${key}=${value}`)).toEqual(["/next/b=2"]);
+    await caughtUp(follower, successor, "/next/");
+  });
 });
