@@ -39,8 +39,8 @@ export interface Keys {
   readonly step: string;
   /** JSON: step, because. By revision, in fixed-width decimal. The leader. */
   readonly events: Family;
-  /** The half-open range of everything the leader's agents follow: nominations and Quorate's own keys. */
-  readonly control: KeyRange;
+  /** What every agent follows: nominations and Quorate's own keys without the events, of which there are many. */
+  readonly control: readonly [KeyRange, KeyRange];
   /** Quorate's own keys without the events: two ranges for a whole look. */
   readonly ownWithoutEvents: readonly [KeyRange, KeyRange];
 }
@@ -126,7 +126,10 @@ export function keysUnder(namespace: string): Keys {
     plan: `${own}plan`,
     step: `${own}step`,
     events,
-    control: { start: `${namespace}/nominated/`, end: endOf(own) },
+    control: [
+      { start: `${namespace}/nominated/`, end: events.start },
+      { start: events.end, end: endOf(own) },
+    ],
     ownWithoutEvents: [
       { start: own, end: events.start },
       { start: events.end, end: endOf(own) },

@@ -35,7 +35,7 @@ const timeoutFlag: Flag<number> = {
   read: (texts) => parseDuration(texts.at(-1) ?? ""),
 };
 const healthFlag = own("endpoints-health", undefined, "have every endpoint commit a proposal, and say how long it took");
-const followFlag = own("follow", undefined, "go on with every new event, until ^C");
+const followFlag: Flag<string> = { ...own("follow", undefined, "go on with every new event, until ^C"), short: "f" };
 const newestFlag: Flag<number> = {
   ...own("newest", "N", "only the newest N (default: all that are kept, 1000 or a few more)"),
   short: "n",

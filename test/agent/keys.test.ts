@@ -65,13 +65,13 @@ test("no key belongs to two families, and no single key to any", () => {
   }
 });
 
-test("the control range holds nominations and Quorate's own keys, and nothing a lease of 500 agents makes noisy", () => {
-  for (const key of [keys.nominated.key("h1"), keys.agents.key("h1"), keys.step, keys.plan, keys.events.key("1")]) {
-    expect(within(keys.control, key)).toBe(true);
+test("the control ranges hold nominations and Quorate's own keys, and neither events nor what a lease of 500 agents makes noisy", () => {
+  const controls = (key: string): boolean => keys.control.some((range) => within(range, key));
+  for (const key of [keys.nominated.key("h1"), keys.agents.key("h1"), keys.step, keys.plan, keys.seats.key("h1"), keys.policy]) {
+    expect([key, controls(key)]).toEqual([key, true]);
   }
-  for (const key of [keys.volunteer.key("h1"), keys.endpoints.key("h1"), keys.idealClusterSize, "/_mgmt/strings/a"]) {
-    expect(within(keys.control, key)).toBe(false);
-  }
+  const others = [keys.volunteer.key("h1"), keys.endpoints.key("h1"), keys.idealClusterSize, keys.events.key("1")];
+  for (const key of [...others, "/_mgmt/strings/a"]) expect([key, controls(key)]).toEqual([key, false]);
 });
 
 test("the two ranges of a look hold every own key but the events", () => {

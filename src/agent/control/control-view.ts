@@ -8,29 +8,32 @@ import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatReco
 import { Doorbell } from "./doorbell.ts";
 
 /**
- * What this agent knows of the control keys, from two watches: the endpoints, and nominations with Quorate's own keys. It is behind
- * etcd by nature: it wakes loops and fills status, and nothing irreversible is decided from it.
+ * What this agent knows of the control keys, from three watches on one stream: the endpoints, and nominations with Quorate's own keys
+ * before and behind the events, of which there are too many for an agent to hold. It is behind etcd by nature: it wakes loops and
+ * fills status, and nothing irreversible is decided from it.
  */
 export class ControlView {
   readonly #entries = new Map<string, KeyValue>();
   readonly #bells = new Set<Doorbell>();
   readonly #keys: Keys;
+  readonly #ranges: readonly KeyRange[];
   #loaded = 0;
   /** How far each watch has come, by the start of its range: one may be behind the other. */
   readonly #revisions = new Map<string, number>();
 
   constructor(keys: Keys) {
     this.#keys = keys;
+    this.#ranges = [keys.endpoints, ...keys.control];
   }
 
-  /** Both ranges have been read once. */
+  /** All ranges have been read once. */
   get complete(): boolean {
-    return this.#loaded === 2;
+    return this.#loaded === this.#ranges.length;
   }
 
   /** Everything that happened to this key up to that revision is in here; so one that is absent was deleted, or never was. */
   hasSeen(key: string, revision: number): boolean {
-    const range = [this.#keys.endpoints, this.#keys.control].find(({ start, end }) => key >= start && key < end);
+    const range = this.#ranges.find(({ start, end }) => key >= start && key < end);
     return range !== undefined && (this.#revisions.get(range.start) ?? -1) >= revision;
   }
 
@@ -121,7 +124,7 @@ export class ControlView {
     return found;
   }
 
-  /** Follows both ranges until aborted. */
+  /** Follows all ranges until aborted. */
   async follow(client: EtcdClient, deps: { readonly clock: Clock; readonly log: Logger }, signal: AbortSignal): Promise<never> {
     const done = new AbortController();
     const own = AbortSignal.any([signal, done.signal]);
@@ -142,7 +145,7 @@ export class ControlView {
         own,
       );
     };
-    const running = [one(this.#keys.endpoints), one(this.#keys.control)];
+    const running = this.#ranges.map(one);
     try {
       return await Promise.race(running);
     } finally {
@@ -151,22 +154,17 @@ export class ControlView {
     }
   }
 
-  /** Events are for people: nothing here is decided from them, and there are many. */
-  #put(entry: KeyValue): void {
-    if (!entry.key.startsWith(this.#keys.events.prefix)) this.#entries.set(entry.key, entry);
-  }
-
   #take(range: KeyRange, news: WatchNews): void {
     switch (news.kind) {
       case "state":
         return;
       case "snapshot":
         for (const key of [...this.#entries.keys()]) if (key >= range.start && key < range.end) this.#entries.delete(key);
-        for (const entry of news.entries) this.#put(entry);
+        for (const entry of news.entries) this.#entries.set(entry.key, entry);
         break;
       case "changes":
         for (const change of news.changes) {
-          if (change.type === "put") this.#put(change.entry);
+          if (change.type === "put") this.#entries.set(change.entry.key, change.entry);
           else this.#entries.delete(change.key);
         }
         break;
