@@ -59,7 +59,7 @@ export class WatchState {
     this.#revision = Math.max(this.#revision, revision);
   }
 
-  /** Takes a new listing in place of the events that were missed, and returns what differs. */
+  /** Takes a new listing in place of the events that were missed, and returns what differs, in order of revision. */
   replace(listing: Listing): readonly Change[] {
     const gone = new Map(this.#entries);
     const puts: Change[] = [];
@@ -73,8 +73,12 @@ export class WatchState {
     for (const key of gone.keys()) this.#entries.delete(key);
     this.#revision = listing.revision;
     const dels = [...gone].map(([key, previous]): Change => ({ type: "del", key, revision: listing.revision, previous }));
-    return [...dels, ...puts];
+    return [...puts.sort((a, b) => revisionOf(a) - revisionOf(b)), ...dels];
   }
+}
+
+export function revisionOf(change: Change): number {
+  return change.type === "put" ? change.entry.modRevision : change.revision;
 }
 
 /** Merges changes that follow each other into one per key, the latest. Nothing is left of a key that came and went between. */
