@@ -1,4 +1,4 @@
-import type { Step } from "./plan.ts";
+import type { Step } from "./decision.ts";
 import { failureTolerance } from "./quorum.ts";
 import { byText, takesPart } from "./rank.ts";
 import { apply } from "./rehearse.ts";

@@ -1,3 +1,4 @@
+export * from "./decision.ts";
 export * from "./dynamic-size.ts";
 export * from "./facts.ts";
 export * from "./plan.ts";

@@ -1,4 +1,5 @@
-import { plan, type Plan, type Step } from "./plan.ts";
+import type { Plan, Step } from "./decision.ts";
+import { plan } from "./plan.ts";
 import type { ChooserPolicy } from "./policy.ts";
 import type { ClusterSnapshot, MemberSeen } from "./snapshot.ts";
 

@@ -1,4 +1,4 @@
-import type { Plan, Step } from "./plan.ts";
+import type { Plan, Step } from "./decision.ts";
 import type { MemberRole } from "./snapshot.ts";
 
 /** A step in the imperative, as in `promote h2`. */

@@ -1,4 +1,4 @@
-import type { Plan } from "./plan.ts";
+import type { Plan } from "./decision.ts";
 import { keepsQuorum } from "./quorum.ts";
 import { whyGivenUp } from "./rules-seats.ts";
 import type { MemberSeen, OpenStep } from "./snapshot.ts";

@@ -1,4 +1,4 @@
-import type { Plan, Settled } from "./plan.ts";
+import type { Plan, Settled } from "./decision.ts";
 import { byText, takesPart } from "./rank.ts";
 import {
   act,

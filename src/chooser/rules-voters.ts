@@ -1,4 +1,4 @@
-import type { Plan } from "./plan.ts";
+import type { Plan } from "./decision.ts";
 import { keepsQuorum } from "./quorum.ts";
 import { takesPart } from "./rank.ts";
 import type { MemberSeen } from "./snapshot.ts";

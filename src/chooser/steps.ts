@@ -1,4 +1,4 @@
-import type { Plan, Step, Waiting } from "./plan.ts";
+import type { Plan, Step, Waiting } from "./decision.ts";
 import { takesPart } from "./rank.ts";
 import type { MemberSeen } from "./snapshot.ts";
 import { isReady, listOf, nameOf, strictCheckRefusesAdd, whyDead, type Survey } from "./survey.ts";

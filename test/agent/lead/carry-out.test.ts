@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import type { Step } from "../../../src/chooser/plan.ts";
+import type { Step } from "../../../src/chooser/decision.ts";
 import { systemClock as clock } from "../../../src/clock.ts";
 import { QuorateError } from "../../../src/errors.ts";
 import type { EtcdClient, MemberRow } from "../../../src/etcd/index.ts";
