@@ -3,7 +3,6 @@ import { openStepFirst, quorumFirst, spaceFirst } from "./rules-first.ts";
 import { badLearner, nominationsFollow } from "./rules-seats.ts";
 import { readyArePromoted, seatsAreFilled, settle, standbyIsKept, unwantedAreWithdrawn } from "./rules-size.ts";
 import { deadAreReplaced, leaversGo, surplusGoes } from "./rules-voters.ts";
-
 import type { Rule } from "./steps.ts";
 import { survey } from "./survey.ts";
 
