@@ -54,6 +54,23 @@ test("a founder's flags are the cluster's policy; those of others change nothing
   });
 });
 
+test("a policy key that somebody spoils changes nothing, and status says so; one that is deleted is written again", async () => {
+  await using fleet = await Fleet.open();
+  const founder = await fleet.start("h1", { flags: ["--ideal-cluster-size=1", "--max-seats=3"] });
+  await founder.ready();
+  const { clientUrl } = await fleet.place("h1");
+  await fleet.settled(1, ["h1"]);
+  await fleet.put("h1", "/_mgmt/quorate/policy", "banana");
+  await fleet.put("h1", "/_mgmt/chooser/dynamicsize/idealclustersize", "5");
+  const status = await eventually("status names the key", async () => {
+    const { stdout } = await fleet.quorate("status", `--endpoints=${clientUrl}`);
+    return stdout.includes("what was good last stays in force") && stdout.includes("at most 3 seats") ? stdout : undefined;
+  });
+  expect(status).toContain('unreadable key "/_mgmt/quorate/policy": "banana" is not JSON; what was good last stays in force');
+  await fleet.etcdctl(clientUrl, "del", "/_mgmt/quorate/policy");
+  await eventually("it is written again", async () => (await fleet.get("h1", "/_mgmt/quorate/policy"))?.includes('"maxSeats":3'));
+});
+
 test("an agent that is told to restart keeps its seat for as long as the policy says", async () => {
   await using fleet = await Fleet.open();
   const [, , third] = await fleet.form(["h1", "h2", "h3"]);
