@@ -3,10 +3,11 @@ import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { passOn, type Clock } from "../clock.ts";
 import { toHex } from "./codec.ts";
+import { Deadlines } from "./deadlines.ts";
 import type { Endpoints } from "./endpoints.ts";
 import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, wrongCluster } from "./failure.ts";
 import type { Rpcs } from "./link.ts";
-import { abortAfter, inTime, late } from "./signals.ts";
+import { inTime, late } from "./signals.ts";
 import type { CallOptions } from "./types.ts";
 
 const defaultTimeoutMs = 2_000;
@@ -45,6 +46,8 @@ export class Caller {
   readonly #onForeign: ((foreign: Foreign) => void) | undefined;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+  readonly #tries = new Set<AbortController>();
+  readonly #deadlines: Deadlines;
   #clusterId: string | undefined;
 
   constructor(
@@ -59,6 +62,7 @@ export class Caller {
     this.#log = log;
     this.#clusterId = clusterId;
     this.#onForeign = onForeign;
+    this.#deadlines = new Deadlines(clock);
   }
 
   /** Hex; undefined until the first response, unless it was given. */
@@ -173,8 +177,12 @@ export class Caller {
     const { link, giveBack } = this.endpoints.borrow(endpoint);
     const startMs = this.clock.nowMs();
     const own = new AbortController();
-    const release = passOn([signal, this.closing], own);
-    let timer = abortAfter(this.clock, time.shareMs, own);
+    const release = passOn([signal], own);
+    this.#tries.add(own);
+    const onLate = (): void => {
+      own.abort(late);
+    };
+    let stopTimer = this.#deadlines.add(time.shareMs, onLate);
     // An object, as the type checker does not see that a callback changes it.
     const request = { sent: false, bytesBefore: 0 };
     const onSent = (): void => {
@@ -184,8 +192,8 @@ export class Caller {
       request.bytesBefore = link.bytesReceived;
       if (kind.repeatable) return;
       // It cannot be given to another endpoint any more, so it gets all the time there is.
-      timer.abort(inTime);
-      timer = abortAfter(this.clock, time.leftMs - (this.clock.nowMs() - startMs), own);
+      stopTimer();
+      stopTimer = this.#deadlines.add(time.leftMs - (this.clock.nowMs() - startMs), onLate);
     };
     const circumstances = { what: kind.what, endpoint };
     const onHeader = (header: IResponseHeader): void => {
@@ -212,7 +220,8 @@ export class Caller {
       if (failure.code === "DEADLINE" && request.sent && link.bytesReceived === request.bytesBefore) link.reset();
       return { failure };
     } finally {
-      timer.abort(inTime);
+      stopTimer();
+      this.#tries.delete(own);
       release();
       giveBack();
     }
@@ -233,7 +242,9 @@ export class Caller {
   /** Ends every call and stream with CLOSED, and waits for them. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort(new QuorateError("CLOSED", "Cannot use the etcd client: it was closed"));
+    for (const own of this.#tries) own.abort(this.closing.reason);
     await Promise.allSettled(this.#running);
+    this.#deadlines.close();
     this.endpoints.close();
   }
 
