@@ -80,6 +80,8 @@ async function follow({ client, keys, signal }: Cluster, newest: number | undefi
     signal.throwIfAborted();
     throw await whyNoAnswer(client, given, error, signal);
   }
+  // A leader that was not told that its write arrived writes the same event again.
+  const known = new Set<string>();
   let lost = false;
   return watchRange(
     client,
@@ -87,6 +89,7 @@ async function follow({ client, keys, signal }: Cluster, newest: number | undefi
     (news) => {
       switch (news.kind) {
         case "snapshot":
+          for (const { key } of news.entries) known.add(key);
           printer.all(
             newestOf(
               news.entries.map((entry) => read(entry, keys)),
@@ -95,7 +98,12 @@ async function follow({ client, keys, signal }: Cluster, newest: number | undefi
           );
           return;
         case "changes": {
-          const added = news.changes.flatMap((change) => (change.type === "put" ? [read(change.entry, keys)] : []));
+          const added = news.changes.flatMap((change) => {
+            if (change.type === "del") known.delete(change.key);
+            if (change.type === "del" || known.has(change.entry.key)) return [];
+            known.add(change.entry.key);
+            return [read(change.entry, keys)];
+          });
           printer.more(added.toSorted((a, b) => a.revision - b.revision || (a.id < b.id ? -1 : 1)));
           return;
         }
