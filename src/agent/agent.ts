@@ -1,18 +1,19 @@
-import { randomBytes } from "node:crypto";
 import { BehaviorSubject, ReplaySubject, Subject, type Observable } from "rxjs";
 import { pino, type Logger } from "pino";
 import { systemClock, type Clock } from "../clock.ts";
-import type { EtcdServer, ServerExit } from "../embed/index.ts";
+import type { ServerExit } from "../embed/index.ts";
 import type { AgentOptions } from "./options.ts";
 import { resolveOptions, type ResolvedOptions } from "./resolve.ts";
 import { AgentLife } from "./life.ts";
+import { thisMachine, type Machine, type RunningServer } from "./machine.ts";
 import type { AgentExit, AgentStatus } from "./status.ts";
 
-/** Seams for tests: time, and nothing else. */
+/** Seams for tests: time, and the machine. */
 export interface AgentDeps {
   /** Aborting it stops the agent in place, as `stop()` does. */
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
+  readonly machine?: Machine;
 }
 
 /**
@@ -37,7 +38,7 @@ export class Agent implements AsyncDisposable {
 
   /** Use {@link startAgent}. */
   constructor(options: ResolvedOptions, deps: AgentDeps) {
-    const serverReady = new Subject<EtcdServer>();
+    const serverReady = new Subject<RunningServer>();
     const serverExited = new Subject<ServerExit>();
     const errors = new ReplaySubject<unknown>(50);
     this.#status = new BehaviorSubject(firstStatus(options));
@@ -45,10 +46,12 @@ export class Agent implements AsyncDisposable {
     this.serverExited$ = serverExited.asObservable();
     this.status$ = this.#status.asObservable();
     this.err$ = errors.asObservable();
+    const machine = deps.machine ?? thisMachine;
     this.#life = new AgentLife(options, {
+      machine,
       clock: deps.clock ?? systemClock,
       log: loggerOf(options),
-      proof: randomBytes(16).toString("hex"),
+      proof: machine.randomBytes(16).toString("hex"),
       onStatus: (status) => {
         this.#status.next(status);
       },

@@ -2,9 +2,9 @@ import { setMaxListeners } from "node:events";
 import type { Logger } from "pino";
 import { aborted, firstOf, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import { assertPortsFree, inspectDataDir, type EtcdServer, type ServerExit } from "../embed/index.ts";
-import { EtcdClient, type Membership } from "../etcd/index.ts";
-import { chooseBinary, fitsCluster, type Binary } from "./begin/binary.ts";
+import type { ServerExit } from "../embed/index.ts";
+import type { EtcdClient, Membership } from "../etcd/index.ts";
+import { fitsCluster, type Binary } from "./begin/binary.ts";
 import { standAndLead, type CandidateDeps } from "./control/candidate.ts";
 import { ControlView } from "./control/control-view.ts";
 import { Doorbell } from "./control/doorbell.ts";
@@ -15,20 +15,22 @@ import { leave } from "./leave.ts";
 import { Presence, type Appearance } from "./control/presence.ts";
 import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
 import { announceRestart, endRestart } from "./restart.ts";
-import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
+import type { Machine, RunningServer } from "./machine.ts";
+import type { ResolvedOptions } from "./resolve.ts";
 import { ServerSupervisor, type ServerNews } from "./server/supervisor.ts";
-import { Prefix } from "./begin/state.ts";
+import type { Prefix } from "./begin/state.ts";
 import type { AgentExit, AgentPhase, AgentStatus } from "./status.ts";
 import { Volunteer } from "./server/volunteer.ts";
 import { quorateVersion } from "./version.ts";
 
 interface LifeDeps {
+  readonly machine: Machine;
   readonly clock: Clock;
   readonly log: Logger;
   /** Key of the proof this agent gives at pre-flight. */
   readonly proof: string;
   readonly onStatus: (status: AgentStatus) => void;
-  readonly onServerReady: (server: EtcdServer) => void;
+  readonly onServerReady: (server: RunningServer) => void;
   readonly onServerExited: (exit: ServerExit) => void;
   readonly onError: (error: unknown) => void;
 }
@@ -91,14 +93,14 @@ export class AgentLife {
   }
 
   async #live(signal: AbortSignal): Promise<AgentExit> {
-    const { clock, log } = this.#deps;
+    const { machine, clock, log } = this.#deps;
     const options = this.#options;
-    if (options.server) await assertPortsFree([...options.clientUrls, ...options.serverUrls]);
-    await using prefix = await Prefix.open(options.prefix, temporaryPrefixRoot(), options.hostname);
+    if (options.server) await machine.assertPortsFree([...options.clientUrls, ...options.serverUrls]);
+    await using prefix = await machine.openPrefix(options.prefix, options.hostname);
     this.#prefix = prefix;
-    const binary = options.server ? await chooseBinary(options, log, signal) : undefined;
-    if (options.newCluster) await startAnew(prefix, clock, log);
-    const data = await inspectDataDir(prefix.dataDir);
+    const binary = options.server ? await machine.chooseBinary(options, log, signal) : undefined;
+    if (options.newCluster) await startAnew(machine, prefix, clock, log);
+    const data = await machine.inspectDataDir(prefix.dataDir);
     const begin = beginning({ ...options, data, state: prefix.state });
     log.info(
       {
@@ -112,7 +114,7 @@ export class AgentLife {
     this.#tell();
 
     const own = begin.kind === "join" ? [] : options.advertiseClientUrls;
-    await using client = EtcdClient.create({
+    await using client = machine.connect({
       endpoints: [...new Set([...own, ...(begin.kind === "join" ? begin.through : prefix.state.endpoints)])],
       clock,
       log: log.child({ part: "etcd" }),
@@ -123,6 +125,7 @@ export class AgentLife {
       binary &&
       new Volunteer(
         {
+          machine,
           options,
           view: this.#view,
           clock,
@@ -145,7 +148,7 @@ export class AgentLife {
     setMaxListeners(100, living); // Every part of the agent listens to it; Node would call more than ten a leak.
     const parts: Promise<unknown>[] = [];
     try {
-      if (begin.kind === "found" && supervisor) await found({ client, options, clock, log }, prefix, supervisor, living);
+      if (begin.kind === "found" && supervisor) await found({ client, machine, options, clock, log }, prefix, supervisor, living);
       // A server with data serves before anybody is asked: a power cut of all hosts heals itself.
       const serving = begin.kind === "continue" ? this.#keep("server", supervisor?.run(living), ending, parts) : undefined;
       this.#phase = begin.kind === "found" ? "running" : "joining";
@@ -153,7 +156,11 @@ export class AgentLife {
       const seen = await firstOf<Membership | "leave">(
         living,
         (s) =>
-          join({ client, options, clock, log }, { clusterId: prefix.state.clusterId, hasData: begin.kind === "continue" }, s),
+          join(
+            { client, machine, options, clock, log },
+            { clusterId: prefix.state.clusterId, hasData: begin.kind === "continue" },
+            s,
+          ),
         (s) => this.#untilLeaveAsked(s),
       );
       if (seen === "leave") return { exitCode: 0, error: undefined, how: "stopped", notice: undefined };
@@ -171,6 +178,7 @@ export class AgentLife {
       this.#showServer();
       void this.#keep("view", this.#view.follow(client, { clock, log }, living), ending, parts);
       const candidate: CandidateDeps = {
+        machine,
         client,
         options,
         view: this.#view,
@@ -271,8 +279,9 @@ export class AgentLife {
   }
 
   #superviseWith(prefix: Prefix, client: EtcdClient, binary: Binary, volunteer: Volunteer): ServerSupervisor {
-    const { clock, log, onServerExited, onError } = this.#deps;
+    const { machine, clock, log, onServerExited, onError } = this.#deps;
     return new ServerSupervisor({
+      machine,
       options: this.#options,
       prefix,
       binary: binary.path,

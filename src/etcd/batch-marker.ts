@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
@@ -44,7 +43,8 @@ export class Markers {
   async next(lane: number): Promise<Marker> {
     const lease = await this.#leaseOf();
     let at = this.#lanes.get(lane);
-    if (at?.lease !== lease) this.#lanes.set(lane, (at = { key: prefix + randomUUID(), lease, count: 0 }));
+    if (at?.lease !== lease)
+      this.#lanes.set(lane, (at = { key: prefix + this.#client.randomBytes(16).toString("hex"), lease, count: 0 }));
     const before = at.count;
     const count = before + 1;
     const { key } = at;

@@ -1,11 +1,13 @@
+import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
-import type { Clock } from "../clock.ts";
+import { within, type Clock } from "../clock.ts";
 import { Caller } from "./caller.ts";
 import type { Foreign } from "./caller.ts";
 import { bytes, rangeResult, rangesIn, revisionOf, toHex, toNumber, txnRequest } from "./codec.ts";
 import { Endpoints } from "./endpoints.ts";
 import * as membership from "./membership.ts";
-import { fetchMetrics } from "./metrics.ts";
+import { lateFailure } from "./failure.ts";
+import { networkWires, type Wires } from "./link.ts";
 import type { CallOptions, EndpointStatus, KeyValue, Membership, Op, RangeResult, Txn, TxnResult } from "./types.ts";
 import { WatchStreams } from "./watch-streams.ts";
 
@@ -21,6 +23,10 @@ export interface EtcdClientOptions {
   readonly onForeign?: (foreign: Foreign) => void;
   /** The largest message taken from a server, in bytes. Default 256 MiB. */
   readonly mostReceived?: number;
+  /** How endpoints are reached. Default: grpc over the network. */
+  readonly wires?: Wires;
+  /** For the ids of leases and of batches. Default: node:crypto's. */
+  readonly randomBytes?: (size: number) => Buffer;
 }
 
 /**
@@ -37,10 +43,15 @@ export class EtcdClient implements AsyncDisposable {
   readonly caller: Caller;
   /** For `watchRange`. */
   readonly watches: WatchStreams;
+  /** For ids that nobody else may have. */
+  readonly randomBytes: (size: number) => Buffer;
+  readonly #wires: Wires;
 
   private constructor(options: EtcdClientOptions) {
     this.clock = options.clock;
-    this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived);
+    this.#wires = options.wires ?? networkWires;
+    this.randomBytes = options.randomBytes ?? randomBytes;
+    this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived, this.#wires);
     this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId, options.onForeign);
     this.watches = new WatchStreams(this.caller);
   }
@@ -168,8 +179,18 @@ export class EtcdClient implements AsyncDisposable {
   }
 
   /** etcd's own /metrics text of one endpoint. */
-  metrics(endpoint: string, options: CallOptions = {}): Promise<string> {
-    return fetchMetrics(endpoint, options, this.clock);
+  async metrics(endpoint: string, options: CallOptions = {}): Promise<string> {
+    const timeoutMs = options.timeoutMs ?? 2_000;
+    const signal = options.signal ?? new AbortController().signal;
+    const what = `read the metrics of ${endpoint}`;
+    signal.throwIfAborted();
+    return await within(
+      timeoutMs,
+      this.clock,
+      signal,
+      (own) => this.#wires.metrics(endpoint, what, own),
+      () => lateFailure({ what, endpoint, sent: true }, timeoutMs),
+    );
   }
 
   /** Ends every call and stream with CLOSED; nothing is left running. Idempotent. */

@@ -1,5 +1,5 @@
 import type { Clock } from "../clock.ts";
-import { Link } from "./link.ts";
+import { networkWires, type Link, type Wires } from "./link.ts";
 
 /** How long an endpoint that failed is tried last. */
 const penaltyMs = 5_000;
@@ -35,13 +35,21 @@ export class Endpoints {
   readonly #onRetired = new Set<(url: string) => void>();
   readonly #clock: Clock;
   readonly #mostReceived: number;
+  readonly #wires: Wires;
   #listed: readonly string[] = [];
   #preferred: string | undefined;
   #worked: string | undefined;
 
-  constructor(clock: Clock, urls: readonly string[], preferred?: string, mostReceived = 256 * 1024 * 1024) {
+  constructor(
+    clock: Clock,
+    urls: readonly string[],
+    preferred?: string,
+    mostReceived = 256 * 1024 * 1024,
+    wires: Wires = networkWires,
+  ) {
     this.#clock = clock;
     this.#mostReceived = mostReceived;
+    this.#wires = wires;
     this.set(urls, preferred);
   }
 
@@ -128,7 +136,7 @@ export class Endpoints {
 
   #meet(url: string): Known {
     const known: Known = {
-      link: new Link(url, this.#mostReceived),
+      link: this.#wires.link(url, this.#mostReceived),
       listed: this.#listed.includes(url),
       retired: false,
       failedMs: -Infinity,

@@ -5,6 +5,7 @@ import type { ClusterClient, IResponseHeader, KVClient, LeaseClient, Maintenance
 import type * as ConnectionPool from "etcd3/lib/connection-pool.js";
 import type * as Rpc from "etcd3/lib/rpc.js";
 import { ConnectionGone } from "./failure.ts";
+import { fetchMetrics } from "./metrics.ts";
 
 // etcd3 as a whole also loads its Watcher, Lease, Lock and builders, which are never used here. What it is made of comes from
 // its own folder, so that there is one copy of each.
@@ -82,11 +83,57 @@ type UnaryMethod = (
 ) => Grpc.ClientUnaryCall;
 type DuplexMethod = (metadata: Grpc.Metadata, options: Grpc.CallOptions) => Grpc.ClientDuplexStream<unknown, unknown>;
 
-/**
- * The way to one endpoint: one channel and so one connection, for all calls and streams. It dials when it is used, never by
- * itself, and never repeats anything.
- */
-export class Link {
+/** The way to one endpoint, for all calls and streams. It dials when it is used, never by itself, and never repeats anything. */
+export interface Link {
+  readonly url: string;
+  /** Grows whenever anything arrives; a different value after a reset. */
+  readonly bytesReceived: number;
+  /** Runs one call, or several one after the other, on this link. Throws what grpc throws. */
+  call<T>(hooks: CallHooks, run: (rpcs: Rpcs) => Promise<T>): Promise<T>;
+  /** Opens a stream as soon as there is a connection. The signal ends the dialling only. */
+  open<Request, Response>(
+    stream: StreamMethod,
+    handlers: LinkHandlers<Response>,
+    signal: AbortSignal,
+  ): Promise<LinkStream<Request>>;
+  /** Cuts the connection: what has not arrived yet never does. The next use dials anew. */
+  reset(): void;
+  /** Ends all calls and streams. Idempotent. */
+  close(): void;
+}
+
+export interface StreamMethod {
+  readonly service: "Watch" | "Lease";
+  readonly method: "watch" | "leaseKeepAlive";
+  readonly requireLeader: boolean;
+}
+
+/** How endpoints are reached. */
+export interface Wires {
+  /** `mostReceived` is the largest message taken, in bytes. Nothing is contacted yet. */
+  link(url: string, mostReceived: number): Link;
+  /** etcd's own /metrics text. @throws QuorateError UNREACHABLE; the signal's reason */
+  metrics(endpoint: string, what: string, signal: AbortSignal): Promise<string>;
+}
+
+/** etcd3's generated classes over whatever carries out their calls. */
+export function rpcsOver(exec: (service: keyof typeof Services, method: string, request: unknown) => Promise<unknown>): Rpcs {
+  const callable: Rpc.ICallable<unknown> = {
+    exec: async (service, method, request) => (await exec(service, method, request)) as never,
+    withConnection: () => Promise.reject(new TypeError("Streams are opened by Link.open")),
+    markFailed: () => undefined,
+    callOptionsFactory: undefined,
+  };
+  return {
+    kv: new rpc.KVClient(callable),
+    lease: new rpc.LeaseClient(callable),
+    cluster: new rpc.ClusterClient(callable),
+    maintenance: new rpc.MaintenanceClient(callable),
+  };
+}
+
+/** A link over grpc: one channel and so one connection. */
+export class GrpcLink implements Link {
   readonly url: string;
   readonly #mostReceived: number;
   #wire: Wire | undefined;
@@ -98,36 +145,20 @@ export class Link {
     this.#mostReceived = mostReceived;
   }
 
-  /** Runs one call, or several one after the other, on this link. Throws what grpc throws. */
   async call<T>(hooks: CallHooks, run: (rpcs: Rpcs) => Promise<T>): Promise<T> {
-    const callable: Rpc.ICallable<unknown> = {
-      exec: async (service, method, request) => {
-        const wire = await this.#ready(hooks.signal);
-        if (hooks.proveFirst && !isProved(wire))
-          await invoke(wire, "Maintenance", "status", {}, { ...hooks, requireLeader: false });
-        hooks.signal.throwIfAborted();
-        hooks.onSent();
-        return (await invoke(wire, service, method, request, hooks)) as never;
-      },
-      withConnection: () => Promise.reject(new TypeError("Streams are opened by Link.open")),
-      markFailed: () => undefined,
-      callOptionsFactory: undefined,
+    const exec = async (service: keyof typeof Services, method: string, request: unknown): Promise<unknown> => {
+      const wire = await this.#ready(hooks.signal);
+      if (hooks.proveFirst && !isProved(wire))
+        await invoke(wire, "Maintenance", "status", {}, { ...hooks, requireLeader: false });
+      hooks.signal.throwIfAborted();
+      hooks.onSent();
+      return await invoke(wire, service, method, request, hooks);
     };
-    return await run({
-      kv: new rpc.KVClient(callable),
-      lease: new rpc.LeaseClient(callable),
-      cluster: new rpc.ClusterClient(callable),
-      maintenance: new rpc.MaintenanceClient(callable),
-    });
+    return await run(rpcsOver(exec));
   }
 
-  /** Opens a stream as soon as there is a connection. The signal ends the dialling only. */
   async open<Request, Response>(
-    stream: {
-      readonly service: "Watch" | "Lease";
-      readonly method: "watch" | "leaseKeepAlive";
-      readonly requireLeader: boolean;
-    },
+    stream: StreamMethod,
     handlers: LinkHandlers<Response>,
     signal: AbortSignal,
   ): Promise<LinkStream<Request>> {
@@ -160,14 +191,13 @@ export class Link {
     };
   }
 
-  /** Grows whenever anything arrives; a different value after a reset. */
   get bytesReceived(): number {
     let sum = 0;
     for (const socket of this.#wire?.sockets ?? []) sum += socket.bytesRead;
     return sum;
   }
 
-  /** Cuts the connection by TCP reset: what is still in a send buffer never arrives. The next use dials anew. */
+  /** By TCP reset, which drops what is still in a send buffer. */
   reset(): void {
     const wire = this.#wire;
     this.#wire = undefined;
@@ -176,7 +206,6 @@ export class Link {
     wire.channel.close();
   }
 
-  /** Ends all calls and streams. Idempotent. */
   close(): void {
     this.#closed = true;
     this.#drop(this.#wire);
@@ -307,3 +336,9 @@ function watchedCredentials(url: string): { readonly credentials: Grpc.ChannelCr
 function authorityOf(url: string): string {
   return url.replace(/^https?:\/\//, "").replace(/\/+$/, "");
 }
+
+/** Grpc, and http for metrics. */
+export const networkWires: Wires = {
+  link: (url, mostReceived) => new GrpcLink(url, mostReceived),
+  metrics: fetchMetrics,
+};

@@ -1,29 +1,13 @@
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import type { Clock } from "../clock.ts";
-import { within } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import { lateFailure } from "./failure.ts";
-import type { CallOptions } from "./types.ts";
 
 /** etcd's metrics are some 100 KB; whatever answers with more is not etcd. */
 const mostBytes = 4 * 1024 * 1024;
 
-export async function fetchMetrics(endpoint: string, options: CallOptions, clock: Clock): Promise<string> {
-  const timeoutMs = options.timeoutMs ?? 2_000;
-  const what = `read the metrics of ${endpoint}`;
-  const signal = options.signal ?? new AbortController().signal;
-  signal.throwIfAborted();
-  return await within(
-    timeoutMs,
-    clock,
-    signal,
-    (own) => fetchText(new URL("/metrics", endpoint), what, own),
-    () => lateFailure({ what, endpoint, sent: true }, timeoutMs),
-  );
-}
-
-function fetchText(url: URL, what: string, signal: AbortSignal): Promise<string> {
+/** One GET of `/metrics`. @throws QuorateError UNREACHABLE; the signal's reason */
+export function fetchMetrics(endpoint: string, what: string, signal: AbortSignal): Promise<string> {
+  const url = new URL("/metrics", endpoint);
   return new Promise((resolve, reject) => {
     const fail = (state: string, cause?: unknown): void => {
       request.destroy();

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
@@ -77,7 +76,7 @@ export class Session implements AsyncDisposable {
    * @throws QuorateError as every call of the client; or the signal's reason
    */
   static async open(client: EtcdClient, options: SessionOptions, signal: AbortSignal): Promise<Session> {
-    const lease = newLeaseId();
+    const lease = newLeaseId(client);
     const granted = await grant(client, lease, options, signal);
     signal.throwIfAborted();
     return new Session(client, options, lease, granted, signal);
@@ -261,13 +260,13 @@ async function grant(
 
 /** A lease that nobody keeps alive: what is put under it vanishes after `ttlMs`. Returns its id, decimal. Throws like {@link Session.open}. */
 export async function grantLease(client: EtcdClient, options: SessionOptions, signal: AbortSignal): Promise<string> {
-  const lease = newLeaseId();
+  const lease = newLeaseId(client);
   await grant(client, lease, options, signal);
   return lease;
 }
 
 /** Positive, and always 16 hex digits, so that every tool prints it alike. */
-function newLeaseId(): string {
-  const random = randomBytes(8).readBigUInt64BE();
+function newLeaseId(client: EtcdClient): string {
+  const random = client.randomBytes(8).readBigUInt64BE();
   return ((random & 0x3fff_ffff_ffff_ffffn) | 0x4000_0000_0000_0000n).toString();
 }

@@ -1,11 +1,10 @@
-import { rm } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
-import { archiveDataDir, type EtcdServer } from "../../embed/index.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
 import type { JoinDeps } from "./join.ts";
 import { writeRecord } from "../control/records.ts";
+import type { Machine, RunningServer } from "../machine.ts";
 import type { ServerSupervisor } from "../server/supervisor.ts";
 import { freshState, type Prefix } from "./state.ts";
 
@@ -35,7 +34,7 @@ export async function found(deps: JoinDeps, prefix: Prefix, supervisor: ServerSu
  *
  * @throws QuorateError WRONG_CLUSTER
  */
-export async function assertUnknown(server: EtcdServer, clock: Clock, signal: AbortSignal): Promise<void> {
+export async function assertUnknown(server: RunningServer, clock: Clock, signal: AbortSignal): Promise<void> {
   let stop = (): void => undefined;
   const known = new Promise<never>((_, reject) => {
     const subscription = server.lines$.subscribe(({ msg }) => {
@@ -58,10 +57,10 @@ export async function assertUnknown(server: EtcdServer, clock: Clock, signal: Ab
 }
 
 /** `--new-cluster`: what the prefix held belongs to the past; data is kept aside. */
-export async function startAnew(prefix: Prefix, clock: Clock, log: Logger): Promise<void> {
-  const archive = await archiveDataDir(prefix.dataDir, { keep: 3, clock });
+export async function startAnew(machine: Machine, prefix: Prefix, clock: Clock, log: Logger): Promise<void> {
+  const archive = await machine.archiveDataDir(prefix.dataDir, { keep: 3, clock });
   if (archive !== undefined) log.warn({ archive }, "the data of the former cluster is kept aside");
-  else await rm(prefix.dataDir, { recursive: true, force: true });
-  const { identity, instance } = freshState(prefix.state.hostname);
+  else await machine.removeDataDir(prefix.dataDir);
+  const { identity, instance } = freshState(prefix.state.hostname, machine.randomUUID);
   await prefix.save({ identity, instance, clusterId: undefined, seat: undefined, endpoints: [] });
 }

@@ -2,13 +2,15 @@ import type { Logger } from "pino";
 import pRetry from "p-retry";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
-import { EtcdClient, type Membership } from "../../etcd/index.ts";
+import type { EtcdClient, Membership } from "../../etcd/index.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
 import { isRefused, readRecord } from "../control/records.ts";
+import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 
 export interface JoinDeps {
   readonly client: EtcdClient;
+  readonly machine: Machine;
   readonly options: ResolvedOptions;
   readonly clock: Clock;
   readonly log: Logger;
@@ -143,9 +145,9 @@ class NoMarker extends Error {
 }
 
 /** Its own cluster does not answer: where a seed of another one does, waiting would never end. */
-async function assertSeedsBelong({ options, clock }: JoinDeps, clusterId: string, signal: AbortSignal): Promise<void> {
+async function assertSeedsBelong({ machine, options, clock }: JoinDeps, clusterId: string, signal: AbortSignal): Promise<void> {
   for (const seed of options.seeds) {
-    await using client = EtcdClient.create({ endpoints: [seed], clock });
+    await using client = machine.connect({ endpoints: [seed], clock });
     const seen = await client.readMembership({ signal, timeoutMs: 2_000 }).catch(() => undefined);
     signal.throwIfAborted();
     if (seen && seen.clusterId !== clusterId) throw anotherCluster(seen, clusterId);

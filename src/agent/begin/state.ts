@@ -26,8 +26,16 @@ const stateSchema = z.object({
 });
 export type AgentState = z.infer<typeof stateSchema>;
 
-/** The folder of one agent: locked while this object lives. */
-export class Prefix implements AsyncDisposable {
+/** The folder of one agent: locked while this object lives. Disposing of it unlocks; a temporary prefix is removed. */
+export interface Prefix extends AsyncDisposable {
+  readonly folder: string;
+  readonly dataDir: string;
+  readonly state: AgentState;
+  /** Changes the state, on disk first by an atomic rename. Calls are carried out in order. */
+  save(change: { [K in keyof AgentState]?: AgentState[K] | undefined }): Promise<void>;
+}
+
+class LockedFolder implements Prefix {
   readonly folder: string;
   readonly dataDir: string;
   readonly #temporary: boolean;
@@ -48,7 +56,7 @@ export class Prefix implements AsyncDisposable {
    *
    * @throws QuorateError PREFIX_UNUSABLE (cannot be made or written, or holds another host's state), PREFIX_IN_USE.
    */
-  static async open(folder: string | undefined, temporaryRoot: string, hostname: string): Promise<Prefix> {
+  static async open(this: void, folder: string | undefined, temporaryRoot: string, hostname: string): Promise<Prefix> {
     let path = folder ?? temporaryRoot;
     try {
       if (folder === undefined) path = await mkdtemp(temporaryRoot);
@@ -65,7 +73,7 @@ export class Prefix implements AsyncDisposable {
     const lock = await lockFolder(path);
     try {
       const state = await readState(join(path, "state.json"), hostname);
-      const prefix = new Prefix(path, folder === undefined, lock, state ?? freshState(hostname));
+      const prefix = new LockedFolder(path, folder === undefined, lock, state ?? freshState(hostname, randomUUID));
       if (!state) await prefix.save({});
       return prefix;
     } catch (error) {
@@ -78,7 +86,6 @@ export class Prefix implements AsyncDisposable {
     return this.#state;
   }
 
-  /** Changes the state, on disk first by an atomic rename. Calls are carried out in order. */
   save(change: { [K in keyof AgentState]?: AgentState[K] | undefined }): Promise<void> {
     const saved = this.#saving.then(async () => {
       const next = stateSchema.parse({ ...this.#state, ...change });
@@ -90,13 +97,14 @@ export class Prefix implements AsyncDisposable {
     return saved;
   }
 
-  /** Unlocks; a temporary prefix is removed. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#saving;
     await unlock(this.#lock);
     if (this.#temporary) await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }
+
+export const Prefix = { open: LockedFolder.open };
 
 /** Node's own recursive mkdir never returns where the file system denies that the parent it has just seen exists, as /proc does. */
 async function makeFolder(path: string): Promise<void> {
@@ -111,8 +119,8 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-export function freshState(hostname: string): AgentState {
-  return { schema: 1, hostname, identity: randomUUID(), instance: randomUUID(), endpoints: [] };
+export function freshState(hostname: string, newId: () => string): AgentState {
+  return { schema: 1, hostname, identity: newId(), instance: newId(), endpoints: [] };
 }
 
 async function readState(file: string, hostname: string): Promise<AgentState | undefined> {

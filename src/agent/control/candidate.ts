@@ -4,9 +4,11 @@ import { isRetryable } from "../../errors.ts";
 import { campaign, type EtcdClient, type Session } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
 import { lead } from "../lead/lead.ts";
+import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 
 export interface CandidateDeps {
+  readonly machine: Machine;
   readonly client: EtcdClient;
   readonly options: ResolvedOptions;
   readonly view: ControlView;
@@ -21,7 +23,7 @@ const pauseMs = { lost: 250, failed: 10_000 };
 
 /** While a session lives: stands for election, and leads when elected. The control view follows the candidates anyway. */
 export async function standAndLead(deps: CandidateDeps, session: Session, signal: AbortSignal): Promise<never> {
-  const { client, options, view, clock, log } = deps;
+  const { machine, client, options, view, clock, log } = deps;
   const { keys, hostname } = options;
   for (;;) {
     const leadership = await campaign(
@@ -39,7 +41,7 @@ export async function standAndLead(deps: CandidateDeps, session: Session, signal
     );
     try {
       deps.onLeading(true);
-      await lead({ client, keys, clock, log: log.child({ part: "leader" }), view, options }, leadership, signal);
+      await lead({ machine, client, keys, clock, log: log.child({ part: "leader" }), view, options }, leadership, signal);
     } catch (error) {
       signal.throwIfAborted();
       const over = leadership.signal.aborted || isRetryable(error);

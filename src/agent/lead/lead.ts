@@ -7,6 +7,7 @@ import type { Keys } from "../../keys.ts";
 import type { ControlView } from "../control/control-view.ts";
 import { Doorbell } from "../control/doorbell.ts";
 import { writeRecord, type PlanRecord } from "../control/records.ts";
+import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
 import { EventLog } from "./events.ts";
@@ -19,6 +20,7 @@ import { snapshotOf } from "./snapshot.ts";
 import { planRecordOf } from "./tell.ts";
 
 export interface LeadDeps {
+  readonly machine: Machine;
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly clock: Clock;

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { VolunteerSeen } from "../../chooser/snapshot.ts";
@@ -6,7 +5,8 @@ import type { Clock } from "../../clock.ts";
 import { messageOf } from "../../errors.ts";
 import type { EtcdClient, Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
-import { fetchText, isProof, preflightPath } from "../server/preflight-stub.ts";
+import type { Machine } from "../machine.ts";
+import { isProof, preflightPath } from "../server/preflight-stub.ts";
 import { short, writeRecord } from "../control/records.ts";
 import type { Look } from "./look.ts";
 
@@ -27,6 +27,7 @@ interface Result {
 }
 
 interface Deps {
+  readonly machine: Machine;
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly clock: Clock;
@@ -106,8 +107,8 @@ export class Preflights {
     dbSize: number,
     signal: AbortSignal,
   ): Promise<string | undefined> {
-    const { client, keys, leadership } = this.#deps;
-    const nonce = randomBytes(16).toString("hex");
+    const { machine, client, keys, leadership } = this.#deps;
+    const nonce = machine.randomBytes(16).toString("hex");
     const key = keys.preflight.key(host);
     const asked = await client.txn(
       { compare: [leadership.fence()], then: [{ put: key, value: writeRecord("nonce", { nonce }) }] },
@@ -138,7 +139,7 @@ export class Preflights {
     dbSize: number,
     signal: AbortSignal,
   ): Promise<string | undefined> {
-    const { clock } = this.#deps;
+    const { machine, clock } = this.#deps;
     const giveUpAtMs = clock.nowMs() + 4_000;
     let reason = "no answer";
     // The volunteer opens its listener when the nonce reaches it: the first tries may be too early.
@@ -146,7 +147,7 @@ export class Preflights {
       await clock.sleep(waitMs, signal);
       let text: string;
       try {
-        text = await fetchText(`${url}${preflightPath}?nonce=${nonce}`, 2_500, clock, signal);
+        text = await machine.fetchText(`${url}${preflightPath}?nonce=${nonce}`, 2_500, clock, signal);
       } catch (error) {
         signal.throwIfAborted();
         reason = `its server URL ${url} does not answer this leader: ${messageOf(error)}`;

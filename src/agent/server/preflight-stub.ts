@@ -119,13 +119,14 @@ export async function tryPeers(
   own: readonly string[],
   clock: Clock,
   signal: AbortSignal,
+  fetch = fetchText,
 ): Promise<readonly string[]> {
   const problems = await Promise.all(
     peerUrls.map(async (url) => {
       if (own.includes(url))
         return `${url} is the server URL of this very host: that voter must advertise an address others reach`;
       try {
-        const version = JSON.parse(await fetchText(`${url}/version`, 1_000, clock, signal)) as { etcdserver?: unknown };
+        const version = JSON.parse(await fetch(`${url}/version`, 1_000, clock, signal)) as { etcdserver?: unknown };
         return typeof version.etcdserver === "string" ? undefined : `${url} is not an etcd`;
       } catch (error) {
         signal.throwIfAborted();

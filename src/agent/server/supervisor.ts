@@ -1,12 +1,12 @@
-import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import type { EtcdClient, MemberRow, Membership } from "../../etcd/index.ts";
-import { EtcdServer, archiveDataDir, inspectDataDir, type EtcdServerOptions, type ServerExit } from "../../embed/index.ts";
+import type { EtcdServerOptions, ServerExit } from "../../embed/index.ts";
 import type { ControlView } from "../control/control-view.ts";
 import { Doorbell } from "../control/doorbell.ts";
 import { isRefused, readRecord, short, type SeatRecord } from "../control/records.ts";
+import type { Machine, RunningServer } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import type { Prefix } from "../begin/state.ts";
 import { serverRole, type Role } from "./role.ts";
@@ -20,6 +20,7 @@ export type ServerNews =
   | { readonly kind: "lost-data"; readonly memberId: string | undefined; readonly problem: string };
 
 export interface SupervisorDeps {
+  readonly machine: Machine;
   readonly options: ResolvedOptions;
   readonly prefix: Prefix;
   readonly binary: string;
@@ -47,7 +48,7 @@ export class ServerSupervisor implements AsyncDisposable {
   readonly #deps: SupervisorDeps;
   readonly #bell = new Doorbell();
   readonly #starting = new AbortController();
-  #server: EtcdServer | undefined;
+  #server: RunningServer | undefined;
   #start: Promise<void> | undefined;
   #startSignal: AbortController | undefined;
   #membership: Membership | undefined;
@@ -64,14 +65,14 @@ export class ServerSupervisor implements AsyncDisposable {
   }
 
   /** The server that serves now. */
-  get server(): EtcdServer | undefined {
+  get server(): RunningServer | undefined {
     return this.#server;
   }
 
   /** Founds a cluster of one. Settles when the server serves. */
   async found(signal: AbortSignal): Promise<{ readonly memberId: string; readonly clusterId: string }> {
-    const { options, prefix } = this.#deps;
-    const token = `quorate-${randomUUID()}`;
+    const { machine, options, prefix } = this.#deps;
+    const token = `quorate-${machine.randomUUID()}`;
     await this.#launch(
       {
         boot: {
@@ -140,7 +141,7 @@ export class ServerSupervisor implements AsyncDisposable {
 
   /** One look at everything, one action. Returns how long to wait for a ring at most. */
   async #round(signal: AbortSignal): Promise<number | undefined> {
-    const { prefix, options, view, clock } = this.#deps;
+    const { machine, prefix, options, view, clock } = this.#deps;
     const nomination = this.#nomination();
     const entry = view.get(options.keys.seats.key(options.hostname));
     const version = entry?.modRevision ?? 0;
@@ -153,7 +154,7 @@ export class ServerSupervisor implements AsyncDisposable {
       signal.throwIfAborted();
       this.#doubt = false;
     } else if (seatIsDoubtful && this.#lookedAt !== version && !this.#membership) await this.#look(version, signal);
-    const data = await inspectDataDir(prefix.dataDir);
+    const data = await machine.inspectDataDir(prefix.dataDir);
     const role = serverRole({
       state: prefix.state,
       data,
@@ -210,14 +211,14 @@ export class ServerSupervisor implements AsyncDisposable {
 
   /** Starts in the background: a server that waits for a quorum must not keep the agent from hearing that its seat is gone. */
   #begin(role: Extract<Role, { kind: "join" | "run" }>, data: string): void {
-    const { prefix, options, client } = this.#deps;
+    const { machine, prefix, options, client } = this.#deps;
     if (this.#stopped) return;
     const abort = new AbortController();
     this.#startSignal = abort;
     const own = AbortSignal.any([abort.signal, this.#starting.signal]);
     const task = async (): Promise<void> => {
       if (role.kind === "run" && data === "has-data") return this.#launch({ startTimeoutMs: 24 * 3_600_000 }, own);
-      const token = prefix.state.seat?.token ?? `quorate-${randomUUID()}`;
+      const token = prefix.state.seat?.token ?? `quorate-${machine.randomUUID()}`;
       await prefix.save({ seat: { memberId: role.memberId, token } });
       let first: readonly MemberRow[] | undefined = role.kind === "join" ? role.members : undefined;
       return this.#launch(
@@ -250,10 +251,10 @@ export class ServerSupervisor implements AsyncDisposable {
   }
 
   async #launch(how: Pick<EtcdServerOptions, "boot" | "startTimeoutMs">, signal: AbortSignal): Promise<void> {
-    const { options, prefix, binary, clock, log, freePorts, onExit } = this.#deps;
+    const { machine, options, prefix, binary, clock, log, freePorts, onExit } = this.#deps;
     await freePorts();
     const strictReconfigCheck = await this.#strictly();
-    const server = await EtcdServer.start(
+    const server = await machine.startServer(
       {
         binary,
         name: options.hostname,
@@ -304,7 +305,7 @@ export class ServerSupervisor implements AsyncDisposable {
     return strictly;
   }
 
-  async #tellServing(server: EtcdServer, signal: AbortSignal): Promise<void> {
+  async #tellServing(server: RunningServer, signal: AbortSignal): Promise<void> {
     const { client, options, onNews } = this.#deps;
     const seat = this.#nomination();
     // The leader's word says when to look; the server itself says what it is.
@@ -321,16 +322,16 @@ export class ServerSupervisor implements AsyncDisposable {
 
   /** The cluster does not list the seat: stop, keep the data aside, be ready for another nomination. */
   async #giveUp(memberId: string): Promise<void> {
-    const { prefix, clock, log, onNews } = this.#deps;
+    const { machine, prefix, clock, log, onNews } = this.#deps;
     log.info({ member: memberId }, "this seat was removed; stopping its server");
     this.#startSignal?.abort(new DOMException("The seat is gone", "AbortError"));
     await this.#start?.catch(() => undefined);
     await this.#server?.stop();
     this.#server = undefined;
-    const archive = await archiveDataDir(prefix.dataDir, { keep: 3, clock });
+    const archive = await machine.archiveDataDir(prefix.dataDir, { keep: 3, clock });
     if (archive !== undefined) log.info({ archive }, "data of the removed member kept");
     // Data starts anew from here: what was added for the old instance is not ours.
-    await prefix.save({ seat: undefined, instance: randomUUID() });
+    await prefix.save({ seat: undefined, instance: machine.randomUUID() });
     this.#crashes = [];
     this.#pauseUntilMs = 0;
     onNews({ kind: "none" });

@@ -1,4 +1,3 @@
-import { statfs } from "node:fs/promises";
 import type { Logger } from "pino";
 import { firstOf, type Clock } from "../../clock.ts";
 import { messageOf } from "../../errors.ts";
@@ -6,10 +5,12 @@ import { parseUrls } from "../../keys.ts";
 import type { ControlView } from "../control/control-view.ts";
 import { Doorbell } from "../control/doorbell.ts";
 import { isRefused, readRecord } from "../control/records.ts";
+import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
-import { PreflightStub, proofOf, tryPeers, type PreflightAnswer } from "./preflight-stub.ts";
+import { proofOf, tryPeers, type PreflightAnswer } from "./preflight-stub.ts";
 
 interface VolunteerDeps {
+  readonly machine: Machine;
   readonly options: ResolvedOptions;
   readonly view: ControlView;
   readonly clock: Clock;
@@ -29,7 +30,7 @@ const longestMs = 15_000;
 export class Volunteer {
   readonly #deps: VolunteerDeps;
   readonly #secret: string;
-  #stub: PreflightStub | undefined;
+  #stub: Awaited<ReturnType<Machine["listen"]>> | undefined;
   #opening: Promise<void> | undefined;
   #answered = "";
 
@@ -88,9 +89,9 @@ export class Volunteer {
   }
 
   async #open(nonce: string, signal: AbortSignal): Promise<void> {
-    const { options, log, onProblem } = this.#deps;
+    const { machine, options, log, onProblem } = this.#deps;
     try {
-      this.#stub = await PreflightStub.open(options.serverUrls, (asked) =>
+      this.#stub = await machine.listen(options.serverUrls, (asked) =>
         asked === nonce ? this.#answer(nonce, signal) : Promise.reject(new Error("an old nonce")),
       );
       onProblem(undefined);
@@ -101,19 +102,22 @@ export class Volunteer {
   }
 
   async #answer(nonce: string, signal: AbortSignal): Promise<PreflightAnswer> {
-    const { options, folder, clock, etcdVersion, view } = this.#deps;
+    const { machine, options, folder, clock, etcdVersion, view } = this.#deps;
     const peers: string[] = [];
     for (const [host, seat] of view.seats()) {
       if (seat.role !== "voter" || host === options.hostname) continue;
       const parsed = parseUrls(view.get(options.keys.nominated.key(host))?.value ?? "");
       if ("urls" in parsed) peers.push(...parsed.urls);
     }
-    const [unreachable, disk] = await Promise.all([tryPeers(peers, options.serverUrls, clock, signal), statfs(folder)]);
+    const [unreachable, freeBytes] = await Promise.all([
+      tryPeers(peers, options.serverUrls, clock, signal, (...asked) => machine.fetchText(...asked)),
+      machine.freeBytes(folder),
+    ]);
     return {
       hostname: options.hostname,
       proof: proofOf(this.#secret, nonce),
       etcd: etcdVersion,
-      freeBytes: disk.bavail * disk.bsize,
+      freeBytes,
       unreachable,
     };
   }

@@ -6,6 +6,7 @@ import { ControlView } from "../../../src/agent/control/control-view.ts";
 import { lead } from "../../../src/agent/lead/lead.ts";
 import { judge } from "../../../src/agent/lead/preflight.ts";
 import { readRecord, isRefused, type PlanRecord } from "../../../src/agent/control/records.ts";
+import { thisMachine } from "../../../src/agent/machine.ts";
 import { resolveOptions } from "../../../src/agent/resolve.ts";
 import { PreflightStub, proofOf, type PreflightAnswer } from "../../../src/agent/server/preflight-stub.ts";
 import { Volunteer } from "../../../src/agent/server/volunteer.ts";
@@ -103,7 +104,7 @@ describe("a leader and its volunteers", () => {
     const over = new AbortController();
     const parts = [
       view.follow(client, { clock, log: silent }, over.signal),
-      lead({ client: counting, keys, clock, log: silent, view, options }, leadership, over.signal),
+      lead({ machine: thisMachine, client: counting, keys, clock, log: silent, view, options }, leadership, over.signal),
     ];
     for (const part of parts) part.catch(() => undefined);
     onTestFinished(async () => {
@@ -170,6 +171,7 @@ describe("a leader and its volunteers", () => {
     const options = resolveOptions({ hostname: "h6", namespace: led.keys.namespace, serverUrls: [own], tmpPrefix: true });
     const volunteer = new Volunteer(
       {
+        machine: thisMachine,
         options,
         view: led.view,
         clock,
@@ -224,6 +226,7 @@ describe("a leader and its volunteers", () => {
     let serverRuns = false;
     const volunteer = new Volunteer(
       {
+        machine: thisMachine,
         options: resolveOptions({ hostname: "h6", namespace: keys.namespace, serverUrls: [own], tmpPrefix: true }),
         view,
         clock,

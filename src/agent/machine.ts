@@ -1,0 +1,58 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { rm, statfs } from "node:fs/promises";
+import type { Logger } from "pino";
+import type { Clock } from "../clock.ts";
+import { archiveDataDir, assertPortsFree, EtcdServer, inspectDataDir } from "../embed/index.ts";
+import type { ArchiveOptions, DataDirState, EtcdServerOptions } from "../embed/index.ts";
+import { EtcdClient, type EtcdClientOptions } from "../etcd/index.ts";
+import { chooseBinary, type Binary } from "./begin/binary.ts";
+import { Prefix } from "./begin/state.ts";
+import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
+import { fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
+
+/** A server, whoever made it. */
+export type RunningServer = Pick<EtcdServer, keyof EtcdServer>;
+
+/**
+ * What an agent does to its host and to the network, besides the clock: all of it goes through here, so that whole agents can live
+ * in a simulation. Each call promises, and throws, what the function of its name does.
+ */
+export interface Machine {
+  connect(options: EtcdClientOptions): EtcdClient;
+  assertPortsFree(urls: readonly string[]): Promise<void>;
+  /** Undefined: a temporary folder. */
+  openPrefix(folder: string | undefined, hostname: string): Promise<Prefix>;
+  chooseBinary(options: ResolvedOptions, log: Logger, signal: AbortSignal): Promise<Binary>;
+  inspectDataDir(dir: string): Promise<DataDirState>;
+  archiveDataDir(dir: string, options: ArchiveOptions): Promise<string | undefined>;
+  removeDataDir(dir: string): Promise<void>;
+  startServer(options: EtcdServerOptions, deps: { readonly clock: Clock }, signal: AbortSignal): Promise<RunningServer>;
+  /** Answers pre-flights on these URLs until it is closed. Rejects with the listen error. */
+  listen(urls: readonly string[], answer: (nonce: string) => Promise<PreflightAnswer>): Promise<{ close(): Promise<void> }>;
+  /** One small GET. */
+  fetchText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string>;
+  /** Of the file system a folder is on, in bytes. */
+  freeBytes(folder: string): Promise<number>;
+  readonly randomBytes: (size: number) => Buffer;
+  readonly randomUUID: () => string;
+}
+
+/** The machine this program runs on. */
+export const thisMachine: Machine = {
+  connect: (options) => EtcdClient.create(options),
+  assertPortsFree,
+  openPrefix: (folder, hostname) => Prefix.open(folder, temporaryPrefixRoot(), hostname),
+  chooseBinary,
+  inspectDataDir,
+  archiveDataDir,
+  removeDataDir: (dir) => rm(dir, { recursive: true, force: true }),
+  startServer: (options, deps, signal) => EtcdServer.start(options, deps, signal),
+  listen: (urls, answer) => PreflightStub.open(urls, answer),
+  fetchText,
+  freeBytes: async (folder) => {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  },
+  randomBytes,
+  randomUUID,
+};
