@@ -142,9 +142,9 @@ async function member(
     },
     signal,
   );
-  const held = verdict({ rows, call: gated }, took);
+  const held = verdict({ rows, call: gated, open: again.step?.value }, took);
   if (held !== undefined) {
-    if (!sentBefore) await clear(deps, signal);
+    if (!sentBefore) await takeBack(deps, again, signal);
     return { held };
   }
   // The lease is checked against the clock right before the call goes out: nothing fences it later.
@@ -166,7 +166,7 @@ async function member(
     signal.throwIfAborted();
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
     if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
-      if (!sentBefore) await clear(deps, signal);
+      if (!sentBefore) await takeBack(deps, again, signal);
       return { held: short(`etcd: ${reasonOf(error) || messageOf(error)}`) };
     }
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
@@ -263,8 +263,10 @@ async function close(
   return fenced(deps, [], ops, signal);
 }
 
-async function clear(deps: CarryOutDeps, signal: AbortSignal): Promise<void> {
-  await fenced(deps, [], [{ del: deps.keys.step }], signal);
+/** Takes the record of a call that was not sent back. The one it had replaced is of a call that may still land: that is open again. */
+async function takeBack(deps: CarryOutDeps, { step }: Look, signal: AbortSignal): Promise<void> {
+  const { step: key } = deps.keys;
+  await fenced(deps, [], [step ? { put: key, value: writeRecord("step", step.value) } : { del: key }], signal);
 }
 
 async function nominate(

@@ -15,6 +15,13 @@ export interface GateInput {
   readonly rows: readonly MemberRow[];
   readonly raftLeader: string;
   readonly call: GatedCall;
+  /** A call recorded earlier that may still land, before this one or after it. */
+  readonly open?: OpenCall | undefined;
+}
+
+interface OpenCall {
+  readonly op: GatedCall["op"];
+  readonly member?: string | undefined;
 }
 
 /** Undefined: the call may be sent. Otherwise why not. */
@@ -30,14 +37,38 @@ export function configurationAfter(
     case "add-learner":
       return { voters, mustPass: [] };
     case "promote":
-      return { voters: member === undefined ? voters : [...voters, member], mustPass: member === undefined ? [] : [member] };
+      if (member === undefined) return { voters, mustPass: [] };
+      return { voters: [...new Set([...voters, member])], mustPass: [member] };
     case "remove":
       return { voters: voters.filter((id) => id !== member), mustPass: [] };
   }
 }
 
-/** The arithmetic, apart from the measuring. */
-export function verdict({ rows, call }: Pick<GateInput, "rows" | "call">, passed: ReadonlySet<string>): GateVerdict {
+/** The arithmetic, apart from the measuring. What may still land counts both ways: as gone already, and as not yet. */
+export function verdict({ rows, call, open }: Omit<GateInput, "raftLeader">, passed: ReadonlySet<string>): GateVerdict {
+  const asItIs = judge(rows, call, passed);
+  if (asItIs !== undefined || open === undefined || isSame(open, call)) return asItIs;
+  const asItMayBe = judge(landed(rows, open), call, passed);
+  return asItMayBe && `${asItMayBe}, if the recorded ${open.op} of ${open.member ?? "a learner"} still lands`;
+}
+
+function isSame(open: OpenCall, call: GatedCall): boolean {
+  return open.op === call.op && open.member === call.member;
+}
+
+/** The members, once a call has landed. A learner more or less counts for nothing. */
+function landed(rows: readonly MemberRow[], { op, member }: OpenCall): readonly MemberRow[] {
+  switch (op) {
+    case "add-learner":
+      return rows;
+    case "promote":
+      return rows.map((row) => (row.id === member ? { ...row, learner: false } : row));
+    case "remove":
+      return rows.filter((row) => row.id !== member);
+  }
+}
+
+function judge(rows: readonly MemberRow[], call: GatedCall, passed: ReadonlySet<string>): GateVerdict {
   const after = configurationAfter(rows, call);
   const missing = after.mustPass.find((id) => !passed.has(id));
   if (missing !== undefined) return `member ${missing} does not take part yet`;

@@ -350,6 +350,32 @@ describe("a recorded step", () => {
     await scene.nothingOpen();
   });
 
+  test("of a promotion stays open while the removal that is to make it impossible is held back or refused", async () => {
+    const scene = await Scene.open();
+    const { client, keys } = scene.leader;
+    const member = await scene.withLearner();
+    await scene.record({ op: "promote", agent: "h2", member });
+    const stillOpen = async (): Promise<void> =>
+      expect(readRecord("step", (await scene.value(keys.step)) ?? "")).toMatchObject({
+        op: "promote",
+        member,
+        leaderRevision: 1,
+      });
+    const data = { reason: "unhealthy cluster", outcome: "none" };
+    const refusing = withCall(client, "removeMember", () =>
+      Promise.reject(new QuorateError("ETCD_REFUSED", "Cannot remove", { retryable: true, data })),
+    );
+    expect(await scene.step(remove(member), { deps: { client: refusing } })).toEqual({ held: "etcd: unhealthy cluster" });
+    await stillOpen();
+    // The only voter may be one of two by then, of which the other never started.
+    const [voter] = await scene.rows();
+    expect(await scene.step(remove(voter?.id ?? "", { agent: undefined, cause: "surplus" }))).toHaveProperty("held");
+    await stillOpen();
+    expect(await scene.step(remove(member))).toEqual(done);
+    expect(await scene.rows()).toHaveLength(1);
+    await scene.nothingOpen();
+  });
+
   test("that is only to be closed is closed, and nothing is sent", async () => {
     const scene = await Scene.open();
     await scene.step({ kind: "nominate", agent: "h2", standby: false });
