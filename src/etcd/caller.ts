@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { IResponseHeader } from "etcd3";
 import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
@@ -63,6 +64,8 @@ export class Caller {
     this.#clusterId = clusterId;
     this.#onForeign = onForeign;
     this.#deadlines = new Deadlines(clock);
+    // Every stream and session ends with the client: many listeners are no leak.
+    setMaxListeners(0, this.closing);
   }
 
   /** Hex; undefined until the first response, unless it was given. */

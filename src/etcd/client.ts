@@ -7,6 +7,7 @@ import { bytes, rangeResult, rangesIn, revisionOf, toHex, toNumber, txnRequest }
 import { Endpoints } from "./endpoints.ts";
 import * as membership from "./membership.ts";
 import { lateFailure } from "./failure.ts";
+import { KeepAlives } from "./keepalives.ts";
 import { networkWires, type Wires } from "./link.ts";
 import type { CallOptions, EndpointStatus, KeyValue, Membership, Op, RangeResult, Txn, TxnResult } from "./types.ts";
 import { WatchStreams } from "./watch-streams.ts";
@@ -41,6 +42,8 @@ export class EtcdClient implements AsyncDisposable {
   readonly clock: Clock;
   /** For the parts of this folder that hold streams. */
   readonly caller: Caller;
+  /** For `Session`. */
+  readonly keepAlives: KeepAlives;
   /** For `watchRange`. */
   readonly watches: WatchStreams;
   /** For ids that nobody else may have. */
@@ -53,6 +56,7 @@ export class EtcdClient implements AsyncDisposable {
     this.randomBytes = options.randomBytes ?? randomBytes;
     this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived, this.#wires);
     this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId, options.onForeign);
+    this.keepAlives = new KeepAlives(this.caller);
     this.watches = new WatchStreams(this.caller);
   }
 

@@ -1,12 +1,9 @@
-import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
 import { toNumber } from "./codec.ts";
 import { failureOf, reasonOf } from "./failure.ts";
-import { openStream } from "./streams.ts";
-import type { EndpointStream } from "./streams.ts";
 import { awakeOrNot } from "./uptime.ts";
 
 export interface SessionOptions {
@@ -42,8 +39,6 @@ export class Session implements AsyncDisposable {
   readonly #marginMs: number;
   readonly #over = new AbortController();
   readonly #loops: Promise<unknown>;
-  #stream: EndpointStream<ILeaseKeepAliveRequest> | undefined;
-  #onAnswer: ((answer: ILeaseKeepAliveResponse | QuorateError) => void) | undefined;
   /** When the keepalive that was acknowledged last had been sent. */
   #ackedMs: number;
   #closed: Promise<void> | undefined;
@@ -59,13 +54,20 @@ export class Session implements AsyncDisposable {
     this.#marginMs = options.marginMs ?? Math.max(200, granted.ttlMs / 10);
     this.#ackedMs = granted.sentMs;
     this.signal = this.#over.signal;
+    const leaveKeepAlives = client.keepAlives.join();
     const end = (): void => {
       this.#over.abort(outer.reason);
     };
+    const { closing } = client.caller;
+    const endWithClient = (): void => {
+      this.#over.abort(closing.reason);
+    };
     outer.addEventListener("abort", end, { once: true });
+    closing.addEventListener("abort", endWithClient, { once: true });
     this.signal.addEventListener("abort", () => {
       outer.removeEventListener("abort", end);
-      this.#stream?.close();
+      closing.removeEventListener("abort", endWithClient);
+      leaveKeepAlives();
     });
     this.#loops = Promise.allSettled([this.#expire(), this.#keepAlive()]);
   }
@@ -146,8 +148,8 @@ export class Session implements AsyncDisposable {
     const tried = new Set<string>();
     for (;;) {
       this.signal.throwIfAborted();
-      const candidates = this.#candidates;
-      const endpoint = this.#stream?.endpoint ?? candidates.find((url) => !tried.has(url));
+      const candidates = this.#client.endpoints.candidates();
+      const endpoint = this.#endpoint(tried) ?? candidates.find((url) => !tried.has(url));
       if (endpoint === undefined) {
         tried.clear();
         await this.#clock.sleep(Math.min(100, this.ttlMs / 20), this.signal);
@@ -167,62 +169,21 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  get #candidates(): readonly string[] {
-    return this.#client.endpoints.candidates();
+  /** Where the stream of all keepalives goes, unless that was in vain just now. */
+  #endpoint(tried: ReadonlySet<string>): string | undefined {
+    const { endpoint } = this.#client.keepAlives;
+    return endpoint === undefined || tried.has(endpoint) ? undefined : endpoint;
   }
 
-  async #renewOn(endpoint: string, tryMs: number): Promise<void> {
-    const stream = (this.#stream ??= await this.#open(endpoint, tryMs));
-    const timer = new AbortController();
-    const sentMs = this.#nowMs();
-    try {
-      const answer = await new Promise<ILeaseKeepAliveResponse | QuorateError>((resolve) => {
-        const over = (): void => {
-          resolve(new QuorateError("CLOSED", "Cannot renew the lease: the session is over"));
-        };
-        this.signal.addEventListener("abort", over, { once: true });
-        this.#onAnswer = (given) => {
-          this.signal.removeEventListener("abort", over);
-          resolve(given);
-        };
-        this.#clock.sleep(tryMs, timer.signal).then(
-          () => this.#onAnswer?.(stream.stalled()),
-          () => undefined,
-        );
-        stream.write({ ID: this.lease });
-      });
-      if (answer instanceof QuorateError) throw answer;
-      if (toNumber(answer.TTL) <= 0) {
-        this.#lose("the server does not know its lease any more");
-        return;
-      }
-      this.#ackedMs = sentMs;
-    } catch (error) {
-      stream.close();
-      this.#stream = undefined;
-      throw error;
-    } finally {
-      this.#onAnswer = undefined;
-      timer.abort();
-    }
-  }
-
-  #open(endpoint: string, timeoutMs: number): Promise<EndpointStream<ILeaseKeepAliveRequest>> {
-    let opened: EndpointStream<ILeaseKeepAliveRequest> | undefined;
-    const handlers = {
-      onData: (answer: ILeaseKeepAliveResponse) => this.#onAnswer?.(answer),
-      onEnd: (failure: QuorateError) => {
-        if (this.#stream === opened) this.#stream = undefined;
-        if (failure.code === "CLOSED") this.#over.abort(failure);
-        this.#onAnswer?.(failure);
-      },
+  async #renewOn(endpoint: string, timeoutMs: number): Promise<void> {
+    let sentMs = 0;
+    const onSent = (): void => {
+      sentMs = this.#nowMs();
     };
-    const kind = { service: "Lease", method: "leaseKeepAlive", what: "renew the lease" } as const;
-    const opening = openStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>(this.#client.caller, endpoint, kind, handlers, {
-      signal: this.signal,
-      timeoutMs,
-    });
-    return opening.then((stream) => (opened = stream));
+    const { keepAlives } = this.#client;
+    const answer = await keepAlives.renew(endpoint, { lease: this.lease, timeoutMs, signal: this.signal, onSent });
+    if (toNumber(answer.TTL) <= 0) this.#lose("the server does not know its lease any more");
+    else this.#ackedMs = sentMs;
   }
 }
 

@@ -247,3 +247,42 @@ describe("a session", () => {
     await session.close();
   });
 });
+
+describe("the sessions of one client", () => {
+  let etcd: TestCluster;
+  beforeAll(async () => {
+    etcd = await startEtcd(1);
+  });
+  afterAll(() => etcd.stop());
+
+  /** What the server counts: streams that were opened, and streams that are over. */
+  async function keepAliveStreams(client: EtcdClient): Promise<{ readonly opened: number; readonly over: number }> {
+    const text = await client.metrics(etcd.urls[0]!);
+    const sum = (name: string): number =>
+      [...text.matchAll(new RegExp(`^${name}\\{[^}]*grpc_method="LeaseKeepAlive"[^}]*\\} (\\S+)$`, "gm"))].reduce(
+        (total, [, value]) => total + Number(value),
+        0,
+      );
+    return { opened: sum("grpc_server_started_total"), over: sum("grpc_server_handled_total") };
+  }
+
+  test("share one keepalive stream, which outlives each of them and goes with the last", async (t) => {
+    const client = clientOf(t, etcd.urls[0]!);
+    const before = await keepAliveStreams(client);
+    const options = { ttlMs: 2_000, clock };
+    const sessions = await Promise.all(Array.from({ length: 50 }, () => Session.open(client, options, never)));
+    const [lost, closed, ...others] = sessions as [Session, Session, ...Session[]];
+    await eventually("all were renewed", async () => (await keepAliveStreams(client)).opened > before.opened);
+    await closed.close();
+    const kind = { what: "revoke", repeatable: true, writes: true };
+    await client.caller.run(kind, {}, ({ lease }) => lease.leaseRevoke({ ID: lost.lease }));
+    await eventually("the revoked one knows", () => lost.signal.aborted);
+    expect(lost.signal.reason).toMatchObject({ code: "SESSION_LOST" });
+    const grantedMs = clock.nowMs();
+    await eventually("the others have outlived their first TTL", () => clock.nowMs() - grantedMs > 3_000);
+    for (const session of others) session.check();
+    expect(await keepAliveStreams(client)).toEqual({ opened: before.opened + 1, over: before.over });
+    await Promise.all(others.map((session) => session.close()));
+    await eventually("the stream is over", async () => (await keepAliveStreams(client)).over === before.over + 1);
+  });
+});
