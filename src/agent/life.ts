@@ -13,6 +13,7 @@ import { assertUnknown, found, startAnew } from "./begin/founder.ts";
 import { beginning, join } from "./begin/join.ts";
 import { leave } from "./leave.ts";
 import { Presence, type Appearance } from "./control/presence.ts";
+import { StandBack } from "./lead/stand-back.ts";
 import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
 import { announceRestart, endRestart } from "./restart.ts";
 import type { Machine, RunningServer } from "./machine.ts";
@@ -184,6 +185,7 @@ export class AgentLife {
         view: this.#view,
         clock,
         log,
+        back: new StandBack(clock),
         onLeading: (leading) => {
           this.#leading = leading;
           this.#tell();

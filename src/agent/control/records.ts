@@ -111,6 +111,7 @@ const event = z.object({
   schema: z.literal(1),
   step: z.enum([
     "lead",
+    "stand-back",
     "size",
     "policy",
     "leave",

@@ -17,6 +17,7 @@ import { look, statuses, type Look } from "./look.ts";
 import { Memory, raftLeaderOf } from "./memory.ts";
 import { Preflights } from "./preflight.ts";
 import { snapshotOf } from "./snapshot.ts";
+import { anotherStands, RoundWatch, StandsBack, whyBlind } from "./stand-back.ts";
 import { planRecordOf } from "./tell.ts";
 
 export interface LeadDeps {
@@ -58,6 +59,7 @@ export async function lead(deps: LeadDeps, leadership: Leadership, signal: Abort
     bell.ring();
   });
   log.info({ revision: leadership.revision }, "leading");
+  const watch = new RoundWatch(clock, () => anotherStands(view, keys, deps.options.hostname));
   const ring = (): void => {
     bell.ring();
   };
@@ -67,18 +69,29 @@ export async function lead(deps: LeadDeps, leadership: Leadership, signal: Abort
       own,
       (s) => watchRange(client, keys.volunteer, ring, watching, s),
       (s) => watchRange(client, { start: keys.idealClusterSize, end: `${keys.idealClusterSize}\0` }, ring, watching, s),
-      (s) => rounds(leader, bell, clock, log, s),
+      (s) => rounds(leader, bell, watch, { clock, log }, s),
+      (s) => watch.run(s),
     );
+  } catch (error) {
+    if (error instanceof StandsBack) await leader.tellStandsBack(error, own);
+    throw error;
   } finally {
     await leader.close();
   }
 }
 
-async function rounds(leader: Leader, bell: Doorbell, clock: Clock, log: Logger, signal: AbortSignal): Promise<never> {
+async function rounds(
+  leader: Leader,
+  bell: Doorbell,
+  watch: RoundWatch,
+  { clock, log }: Pick<LeadDeps, "clock" | "log">,
+  signal: AbortSignal,
+): Promise<never> {
   for (;;) {
     let waitMs = waitingMs;
     try {
       const { next, outcome } = await leader.round(signal);
+      watch.finished();
       if (outcome && "done" in outcome) continue; // etcd has no watch on its member list: after a step, look again unasked.
       if (outcome) {
         await clock.sleep(heldMs, signal);
@@ -130,6 +143,8 @@ class Leader {
   readonly #events: EventLog;
   readonly #keeper: Keeper;
   #published = "";
+  /** Of the last look. */
+  #revision = 0;
   #said = "";
 
   constructor(deps: LeadDeps, leadership: Leadership, ring: () => void) {
@@ -147,8 +162,9 @@ class Leader {
   }
 
   async round(signal: AbortSignal): Promise<Round> {
-    const { client, keys, log, options } = this.#deps;
+    const { client, keys, log, options, view } = this.#deps;
     const seen = await look(client, keys, signal);
+    this.#revision = seen.membership.revision;
     // Whoever has left has nothing more to decide; the step in which it was let go is done.
     if (seen.leaving.has(options.hostname) && !seen.seats.has(options.hostname)) {
       throw new QuorateError("LEADERSHIP_LOST", "Cannot go on as the leader: this agent has left", { retryable: true });
@@ -183,7 +199,28 @@ class Leader {
     if (!outcome || "held" in outcome) {
       await this.#publish(planRecordOf(options.hostname, { look: seen, snapshot, policy }, next, outcome), signal);
     }
+    const blind = whyBlind(snapshot.members, (id) => answers.has(id));
+    if (blind !== undefined && anotherStands(view, keys, options.hostname)) throw new StandsBack(blind);
     return { next, outcome };
+  }
+
+  /** The event of a leader that lets another one lead. */
+  async tellStandsBack({ message }: StandsBack, signal: AbortSignal): Promise<void> {
+    const { client, options, log } = this.#deps;
+    const agent = options.hostname;
+    const because = message.slice(message.indexOf(": ") + 2);
+    log.warn({ because }, "letting another agent lead");
+    const told = this.#events.put(this.#revision, {
+      step: "stand-back",
+      agent,
+      what: `${agent} lets another agent lead`,
+      because,
+    });
+    await client
+      .txn({ compare: [this.#leadership.fence()], then: [told] }, { signal, repeatable: true })
+      .catch((error: unknown) => {
+        log.debug({ reason: messageOf(error) }, "not told");
+      });
   }
 
   async #snapshot(seen: Look, answers: ReadonlyMap<string, EndpointStatus>, signal: AbortSignal): Promise<ClusterSnapshot> {

@@ -1,0 +1,56 @@
+import { filter, firstValueFrom, map, merge, timeout } from "rxjs";
+import { expect, onTestFinished, test } from "vitest";
+import { systemClock as clock } from "../../src/clock.ts";
+import { EtcdClient } from "../../src/etcd/index.ts";
+import { keysUnder } from "../../src/keys.ts";
+import { eventually } from "../support/eventually.ts";
+import { FaultyProxy } from "../support/proxy.ts";
+import { host, start } from "./agents.ts";
+
+const keys = keysUnder("/_mgmt");
+
+test(
+  "a leader that cannot reach a voter which takes part lets another agent lead, and nobody loses its seat",
+  { timeout: 90_000 },
+  async () => {
+    const one = await host("h1");
+    const three = await host("h3", { seeds: one.clientUrls });
+    const proxy = await FaultyProxy.start(three.clientUrls[0]);
+    onTestFinished(() => proxy[Symbol.asyncDispose]());
+    const agents = [
+      start(one),
+      start(await host("h2", { seeds: one.clientUrls })),
+      start({ ...three, advertiseClientUrls: [proxy.url] }),
+    ];
+    const all = merge(...agents.map((agent) => agent.status$));
+    const voters = (): boolean => agents.every((agent) => agent.status().role === "voter");
+    await firstValueFrom(all.pipe(map(voters), filter(Boolean), timeout({ first: 40_000 })));
+    await using client = EtcdClient.create({
+      endpoints: agents.slice(0, 2).flatMap((agent) => agent.status().clientUrls),
+      clock,
+    });
+    const members = (await client.readMembership()).members;
+    const leader = async (): Promise<string | undefined> =>
+      (await client.range(keys.leader)).entries.toSorted((a, b) => a.createRevision - b.createRevision)[0]?.value;
+    const before = await eventually("one leads", leader);
+
+    proxy.drop();
+    proxy.cut();
+    const told = await eventually(
+      "the leader stands back",
+      async () => {
+        const { entries } = await client.range(keys.events);
+        return entries.map(({ value }) => JSON.parse(value) as Record<string, unknown>).find(({ step }) => step === "stand-back");
+      },
+      40_000,
+    );
+    expect(told).toMatchObject({ agent: before, leader: before, what: `${before} lets another agent lead` });
+    expect(told["because"]).toMatch(/^it cannot reach (the raft leader )?h3, which the/);
+    await eventually("another agent leads", async () => {
+      const now = await leader();
+      return now !== undefined && now !== before;
+    });
+    expect((await client.readMembership()).members).toEqual(members);
+    proxy.heal();
+  },
+);
