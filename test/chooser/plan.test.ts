@@ -93,6 +93,8 @@ describe("rule 4: learners without a future", () => {
     ["runs, but its agent is gone", "h3x"],
     ["reports a failed server", "h3f"],
     ["reports lost data", "h3l"],
+    ["crashes again and again, though the raft leader hears it", "h3f&"],
+    ["lost its data, though the raft leader hears it", "h3l&"],
     ["has not answered for a minute", "h3%"],
     ["lags and does not move", "h3_"],
     ["never started", "h3-"],
@@ -113,6 +115,15 @@ describe("rule 4: learners without a future", () => {
   });
   test("a learner that lags but moves is waited for", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3~ | spares h4")).toBe("wait learner h3");
+  });
+  test("a learner that answers but is not in the member list by name has not started", () => {
+    const seen = cluster("ideal 3 | voters h1 h2 | learners h3");
+    const unnamed = {
+      ...seen,
+      members: seen.members.map((m) => (m.role === "learner" ? { ...m, started: false, knownForMs: 0 } : m)),
+    };
+    expect(plan(seen, defaultPolicy)).toMatchObject({ step: { kind: "promote" } });
+    expect(plan(unnamed, defaultPolicy)).toMatchObject({ waiting: { on: "learner", agent: "h3" } });
   });
   test("at tolerance 0 with another spare, a nominee has five seconds to start, not sixty", () => {
     const young = { ...defaultPolicy, nomineeTimeoutMs: 600_000 };

@@ -193,11 +193,6 @@ export const ofThePlan = [
       "return false;",
     ],
     [
-      "rule 8: voters before the learner",
-      "const victim = extra ?? s.staying.find((m) => mayGo(m, s));",
-      "const victim = s.staying.find((m) => mayGo(m, s)) ?? extra;",
-    ],
-    [
       "rule 8: a voter that restarts is let go",
       "return m.agent !== undefined && !s.seen.restarting.includes(m.agent);",
       "return m.agent !== undefined;",
@@ -262,21 +257,11 @@ export const ofThePlan = [
       "if (m.id !== '' || to === undefined)",
     ],
     [
-      "raft leadership moves to whoever takes no part",
-      "other !== m && takesPart(other) && !restarting(other)",
-      "other !== m && !restarting(other)",
-    ],
-    [
       "raft leadership moves to whoever restarts",
       "other !== m && takesPart(other) && !restarting(other)",
       "other !== m && takesPart(other)",
     ],
     ["an agent with a broken server is asked again at once", '!leaving && m.agentLive && m.report !== "lost-data"', "false"],
-    [
-      "a second learner is nominated beside the first",
-      "if (spare === undefined || s.learners.length > 0) return undefined;",
-      "if (spare === undefined) return undefined;",
-    ],
     ["learners are added without nomination", "if (s.seen.nominations.some((n) => n.agent === agent)) {", "if (agent !== '') {"],
     [
       "with etcd's strict check the dead are not removed first",
@@ -309,7 +294,6 @@ export const ofThePlan = [
       "m.healthyForMs >= policy.stabilizationMs",
       "m.healthyForMs >= 0",
     ],
-    ["ready: a learner whose agent reports trouble", "    m.report === undefined &&\n", ""],
     ["spares: who was passed over", " && !passedOver.has(v.agent)", ""],
     [
       "spares: who failed the pre-flight",
