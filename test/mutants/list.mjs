@@ -334,10 +334,10 @@ export const ofTheLeader = [
   ...all("src/agent/lead/gate.ts", [
     [
       "gate: the configuration before the call counts, not the one after a promotion",
-      "voters: member === undefined ? voters : [...voters, member]",
-      "voters",
+      "return { voters: [...new Set([...voters, member])], mustPass: [member] };",
+      "return { voters, mustPass: [member] };",
     ],
-    ["gate: the learner to be promoted need not pass", "mustPass: member === undefined ? [] : [member]", "mustPass: []"],
+    ["gate: the learner to be promoted need not pass", "mustPass: [member] };", "mustPass: [] };"],
     [
       "gate: the member to be removed still counts",
       "return { voters: voters.filter((id) => id !== member), mustPass: [] };",
@@ -358,6 +358,17 @@ export const ofTheLeader = [
       "gate: failure tolerance may not fall when asked for",
       "if (!call.mayLowerTolerance && alive - quorum < toleranceBefore) {",
       "if (alive - quorum < toleranceBefore) {",
+    ],
+    [
+      "gate: what may still land is not counted as landed",
+      "const asItMayBe = judge(landed(rows, open), call, passed);",
+      "const asItMayBe = undefined;",
+    ],
+    ["gate: an open removal is not counted as gone", "return rows.filter((row) => row.id !== member);", "return rows;"],
+    [
+      "gate: an open promotion is not counted as a voter",
+      "return rows.map((row) => (row.id === member ? { ...row, learner: false } : row));",
+      "return rows;",
     ],
     ["gate: the recorded revision need not be applied", " && status.revision >= revision)", ")"],
     [
@@ -382,6 +393,11 @@ export const ofTheLeader = [
     ],
   ]),
   ...all("src/agent/lead/carry-out.ts", [
+    [
+      "an open step that was replaced is forgotten with the call that was not sent",
+      '[step ? { put: key, value: writeRecord("step", step.value) } : { del: key }]',
+      "[{ del: key }]",
+    ],
     [
       "carry-out: no second look",
       "const again = await look(client, keys, signal);\n  const changed",
@@ -413,12 +429,12 @@ export const ofTheLeader = [
     ],
     [
       "the gate's verdict is ignored",
-      "if (held !== undefined) {\n    if (!sentBefore) await clear(deps, signal);\n    return { held };\n  }",
+      "if (held !== undefined) {\n    if (!sentBefore) await takeBack(deps, again, signal);\n    return { held };\n  }",
       "",
     ],
     [
       "what the gate holds back leaves its record",
-      "if (!sentBefore) await clear(deps, signal);\n    return { held };",
+      "if (!sentBefore) await takeBack(deps, again, signal);\n    return { held };",
       "return { held };",
     ],
     [
@@ -430,7 +446,7 @@ export const ofTheLeader = [
     ["other writes are not fenced", "{ compare: [leadership.fence(), ...compare], then },", "{ compare: [...compare], then },"],
     [
       "a refusal leaves its record",
-      "if (!sentBefore) await clear(deps, signal);\n      return { held: short",
+      "if (!sentBefore) await takeBack(deps, again, signal);\n      return { held: short",
       "return { held: short",
     ],
     [

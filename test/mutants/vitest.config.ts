@@ -8,6 +8,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const mutant = [...ofThePlan, ...ofTheLeader][Number(process.env["QUORATE_MUTANT"])];
 if (mutant === undefined) throw new Error("QUORATE_MUTANT names no mutant; use npm run mutants");
 const { file, from, to } = mutant;
+if (readFileSync(join(root, file), "utf8").split(from).length !== 2)
+  throw new Error(`${file} does not have once what the mutant is to change`);
 
 /** The tests as they are, over a tree in which one thing is broken. */
 export default defineConfig({
