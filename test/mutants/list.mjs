@@ -370,17 +370,9 @@ export const ofTheLeader = [
       "return rows.map((row) => (row.id === member ? { ...row, learner: false } : row));",
       "return rows;",
     ],
-    ["gate: the recorded revision need not be applied", " && status.revision >= revision)", ")"],
-    [
-      "gate: another raft leader may be named",
-      "if (status?.raftLeader === raftLeader && status.raftTerm",
-      "if (status !== undefined && status.raftTerm",
-    ],
-    [
-      "gate: who is taken for the raft leader need not say so",
-      "if (leader?.raftLeader !== raftLeader) return applied;",
-      "if (leader === undefined) return applied;",
-    ],
+    ["gate: the recorded revision need not be applied", " && status.revision >= revision;", ";"],
+    ["gate: another raft leader may be named", "return status.raftLeader === leader.memberId && status", "return status"],
+    ["gate: an older term may be named", "status.raftTerm === leader.raftTerm && ", ""],
     [
       "gate: bytes need not reach the raft leader",
       "for (const id of applied) if ((now?.get(id) ?? 0) > (before.get(id) ?? 0)) passed.add(id);",

@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import type { EtcdClient, MemberRow } from "../../etcd/index.ts";
+import type { EndpointStatus, EtcdClient, MemberRow } from "../../etcd/index.ts";
 import { askMember } from "./look.ts";
 import type { Heard } from "./memory.ts";
 
@@ -112,6 +112,11 @@ export async function hear(
   }
 }
 
+/** Whether a member follows the raft leader that `leader` is, and has applied `revision`. */
+export function hasApplied(status: EndpointStatus, leader: EndpointStatus, revision: number): boolean {
+  return status.raftLeader === leader.memberId && status.raftTerm === leader.raftTerm && status.revision >= revision;
+}
+
 const applyDeadlineMs = 500;
 /** Three heartbeats of etcd's default 100 ms, and a little. */
 const hearDeadlineMs = 350;
@@ -144,7 +149,7 @@ export async function takingPart(
         const leftMs = untilMs - clock.nowMs();
         if (leftMs <= 0) return;
         const status = await askMember(client, row, Math.ceil(leftMs), signal);
-        if (status?.raftLeader === raftLeader && status.raftTerm === leader.raftTerm && status.revision >= revision) {
+        if (status && hasApplied(status, leader, revision)) {
           applied.add(row.id);
           return;
         }

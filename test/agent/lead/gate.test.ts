@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { configurationAfter, receivedBytes, verdict, type GatedCall } from "../../../src/agent/lead/gate.ts";
-import { rows } from "./rows.ts";
+import { configurationAfter, hasApplied, receivedBytes, verdict, type GatedCall } from "../../../src/agent/lead/gate.ts";
+import { rows, status } from "./rows.ts";
 
 function call(words: string): GatedCall {
   const [op, member, asked] = words.split(" ");
@@ -124,6 +124,19 @@ describe("verdict()", () => {
     }
     expect(let_).toBeGreaterThan(0);
   });
+});
+
+test("a member has applied a revision where it has it, and follows the raft leader in its present term", () => {
+  const leader = status("v1", { raftTerm: 3, revision: 12 });
+  const says = (more: Parameters<typeof status>[1]): boolean =>
+    hasApplied(status("v2", { raftTerm: 3, revision: 12, ...more }), leader, 12);
+  expect(says({})).toBe(true);
+  expect(says({ revision: 13 })).toBe(true);
+  expect(says({ revision: 11 })).toBe(false);
+  expect(says({ raftLeader: "v3" })).toBe(false);
+  // It has lost the raft leader, and campaigns.
+  expect(says({ raftLeader: "0" })).toBe(false);
+  expect(says({ raftTerm: 2 })).toBe(false);
 });
 
 test("receivedBytes() reads etcd's own lines and nothing that only looks like them", () => {

@@ -105,6 +105,18 @@ describe("three voters", () => {
     expect((await passing({ ...cluster, raftLeader: other })).names).toEqual([]);
   });
 
+  test("where the raft leader's counters cannot be read nobody passes, though all apply", async () => {
+    const { client, rows, raftLeader } = await known(etcd.urls);
+    const uncounted = new Proxy(client, {
+      get: (target, name) => {
+        if (name === "metrics") return () => Promise.reject(new Error("no counters"));
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      },
+    });
+    expect((await passing({ client: uncounted, rows, raftLeader })).names).toEqual([]);
+  });
+
   test("a write that fails is the caller's to see", async () => {
     const { client, rows, raftLeader } = await known(etcd.urls);
     const failed = takingPart({ client, clock }, { rows, raftLeader }, () => Promise.reject(new Error("fenced off")), never);
