@@ -5,7 +5,7 @@ import { dirname, join, normalize, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
-const leaves = ["clock", "errors", "keys"];
+const leaves = ["clock", "errors", "keys", "system-tools"];
 
 /** Layer -> the layers it may import. `index` re-exports, so it may name any. */
 const mayImport = {
@@ -19,6 +19,7 @@ const mayImport = {
   clock: leaves,
   errors: leaves,
   keys: leaves,
+  "system-tools": leaves,
 };
 
 const clockOnly = { use: "the injected Clock and `within` of src/clock.ts", but: /^src\/clock\.ts$/ };

@@ -30,6 +30,8 @@ export const exitCodes = {
   ETCD_REFUSED: 1,
   OUTCOME_UNKNOWN: 1,
   BUSY: 1,
+  STALE: 1,
+  UNAVAILABLE: 3,
   CLOSED: 1,
   FAILED: 1,
 } as const;

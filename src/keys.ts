@@ -43,6 +43,10 @@ export interface Keys {
   readonly control: readonly [KeyRange, KeyRange];
   /** Quorate's own keys without the events: two ranges for a whole look. */
   readonly ownWithoutEvents: readonly [KeyRange, KeyRange];
+  /** What the World owns, in order: a replica holds these and nothing else. */
+  readonly world: readonly KeyRange[];
+  /** The smallest range that has all of {@link world}: for one watch. */
+  readonly aroundWorld: KeyRange;
 }
 
 /** Keys from `start` up to but without `end`. */
@@ -90,6 +94,9 @@ export function decodeName(text: string): string | undefined {
   }
 }
 
+/** Folders of the World, in order. */
+const worldFolders = ["converged", "deploy", "exported", "fs", "scheduler", "sessions", "strings"];
+
 /**
  * All keys under one namespace.
  *
@@ -105,6 +112,7 @@ export function keysUnder(namespace: string): Keys {
   }
   const own = `${namespace}/quorate/`;
   const events = family(`${own}events/`);
+  const world = worldFolders.map((folder) => ({ start: `${namespace}/${folder}/`, end: endOf(`${namespace}/${folder}/`) }));
   return {
     namespace,
     volunteer: family(`${namespace}/volunteer/`),
@@ -134,6 +142,8 @@ export function keysUnder(namespace: string): Keys {
       { start: own, end: events.start },
       { start: events.end, end: endOf(own) },
     ],
+    world,
+    aroundWorld: { start: world[0]!.start, end: world.at(-1)!.end },
   };
 }
 

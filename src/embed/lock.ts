@@ -5,8 +5,8 @@ import { dirname } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
+import { tryFlock } from "../system-tools.ts";
 import { type ProcessName, processesWith } from "./sockets.ts";
-import { statusOf, systemTool } from "./tools.ts";
 
 /** The sole right to run a server on a data dir, or to move the data dir away. */
 export interface DataDirLock {
@@ -51,17 +51,13 @@ export async function lockDataDir(dataDir: string, clock: Clock, signal: AbortSi
 }
 
 async function tryLock(file: FileHandle, dataDir: string, log?: Logger): Promise<boolean> {
-  const flock = await systemTool("flock");
-  if (flock === undefined) {
-    if (!warned) log?.warn("There is no flock: nothing keeps a second etcd from waiting for ever on the same data dir");
-    warned = true;
-    return true;
-  }
-  // The lock belongs to the open file, not to the process that asks for it: it stays ours when flock has ended.
-  const status = await statusOf(flock, ["-n", "3"], file.fd);
-  if (status === 0) return true;
-  if (status === 1) return false;
-  throw unusable(dataDir, `its lock file cannot be locked (flock ends with ${status})`);
+  const flocked = await tryFlock(file.fd);
+  if (flocked === "taken") return true;
+  if (flocked === "held") return false;
+  if (flocked !== "none") throw unusable(dataDir, `its lock file cannot be locked (flock ends with ${flocked.status})`);
+  if (!warned) log?.warn("There is no flock: nothing keeps a second etcd from waiting for ever on the same data dir");
+  warned = true;
+  return true;
 }
 
 async function openLockFile(dataDir: string): Promise<FileHandle> {

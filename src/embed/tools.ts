@@ -1,32 +1,6 @@
-import { spawn } from "node:child_process";
-import { constants } from "node:fs";
-import { access } from "node:fs/promises";
-import { join } from "node:path";
+import { statusOf, systemTool } from "../system-tools.ts";
 
-/** Where tools of the system are looked for, and the only variable etcd gets from us: nothing depends on how we were started. */
-export const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-const found = new Map<string, Promise<string | undefined>>();
-
-/** Absolute path of a tool of the system, looked up once. */
-export function systemTool(name: string): Promise<string | undefined> {
-  let path = found.get(name);
-  if (path === undefined) found.set(name, (path = lookUp(name)));
-  return path;
-}
-
-async function lookUp(name: string): Promise<string | undefined> {
-  for (const folder of systemPath.split(":")) {
-    const path = join(folder, name);
-    try {
-      await access(path, constants.X_OK);
-      return path;
-    } catch {
-      // Not here.
-    }
-  }
-  return undefined;
-}
+export { statusOf, systemPath, systemTool } from "../system-tools.ts";
 
 let pdeathsig: Promise<string | undefined> | undefined;
 
@@ -37,14 +11,4 @@ export function setprivWithDeathSignal(): Promise<string | undefined> {
     if (setpriv === undefined) return undefined;
     return (await statusOf(setpriv, ["--pdeathsig", "KILL", "true"])) === 0 ? setpriv : undefined;
   })());
-}
-
-/** Runs a tool to its end. Its exit status; null where it did not end by itself. `fd`, if given, is its descriptor 3. */
-export function statusOf(tool: string, args: readonly string[], fd?: number): Promise<number | null> {
-  return new Promise((resolve) => {
-    const stdio = ["ignore" as const, "ignore" as const, "ignore" as const, ...(fd === undefined ? [] : [fd])];
-    const child = spawn(tool, args, { stdio, env: { PATH: systemPath } });
-    child.once("error", () => resolve(null));
-    child.once("close", (code) => resolve(code));
-  });
 }
