@@ -15,13 +15,20 @@ const longestMs = 240_000;
 
 /** @typedef {{ readonly name: string, readonly paths: readonly string[] }} Net */
 /** @type {Net} */
+const ofRules = { name: "tests", paths: ["test/chooser"] };
+// The quick ones first.
+/** @type {Net} */
+const ofActing = { name: "tests", paths: ["test/agent/lead/gate", "test/agent/lead/carry-out"] };
+/** @type {Net} */
+const ofLeading = { name: "tests", paths: ["test/agent/lead"] };
+/** @type {Net} */
 const simulation = { name: "simulation", paths: ["test/sim"] };
 /** @type {{ readonly mutant: Mutant, readonly index: number, readonly nets: readonly Net[] }[]} */
 const queue = [...ofThePlan, ...ofTheLeader]
   .map((mutant, index) => ({
     mutant,
     index,
-    nets: [{ name: "tests", paths: [index < ofThePlan.length ? "test/chooser" : "test/agent/lead"] }, simulation],
+    nets: [...(index < ofThePlan.length ? [ofRules] : [ofActing, ofLeading]), simulation],
   }))
   .filter(({ mutant }) => `${mutant.file}: ${mutant.breaks}`.includes(only));
 

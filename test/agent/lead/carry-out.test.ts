@@ -297,6 +297,16 @@ describe("the second look refuses", () => {
   });
 });
 
+test("the second look refuses what was planned for another cluster", async () => {
+  const scene = await Scene.open();
+  await scene.step({ kind: "nominate", agent: "h2", standby: false });
+  const seen = await see(scene.leader);
+  const elsewhere = { ...seen, look: { ...seen.look, membership: { ...seen.look.membership, clusterId: "beef" } } };
+  const held = "the cluster has changed";
+  expect(await scene.step({ kind: "add-learner", agent: "h2" }, { seen: elsewhere })).toEqual({ held });
+  expect(await scene.rows()).toHaveLength(1);
+});
+
 describe("a recorded step", () => {
   const complete = (op: StepRecord["op"], send: boolean, member?: string): Step => ({
     kind: "complete",
@@ -373,6 +383,17 @@ describe("a recorded step", () => {
     await stillOpen();
     expect(await scene.step(remove(member))).toEqual(done);
     expect(await scene.rows()).toHaveLength(1);
+    await scene.nothingOpen();
+  });
+
+  test("that is to be sent again and has happened by then is closed, and nothing is sent", async () => {
+    const scene = await Scene.open();
+    const member = await scene.withLearner();
+    await scene.leader.client.removeMember(member);
+    await scene.record({ op: "remove", agent: "h2", member });
+    // Sent again, etcd would refuse it, and the record would stay for ever.
+    expect(await scene.step(complete("remove", true, member))).toEqual(done);
+    expect(await scene.seat("h2")).toBeUndefined();
     await scene.nothingOpen();
   });
 
