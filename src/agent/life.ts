@@ -18,6 +18,7 @@ import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
 import { announceRestart, endRestart } from "./restart.ts";
 import type { Machine, RunningServer } from "./machine.ts";
 import type { ResolvedOptions } from "./resolve.ts";
+import { keepSpace } from "./server/space.ts";
 import { ServerSupervisor, type ServerNews } from "./server/supervisor.ts";
 import type { Prefix } from "./begin/state.ts";
 import type { AgentExit, AgentPhase, AgentStatus } from "./status.ts";
@@ -50,7 +51,7 @@ export class AgentLife {
   #phase: AgentPhase = "starting";
   #news: ServerNews = { kind: "none" };
   #leading = false;
-  #problem: string | undefined;
+  readonly #problems = new Map<"ports" | "space" | "etcd", string>();
   #prefix: Prefix | undefined;
   #client: EtcdClient | undefined;
   #supervisor: ServerSupervisor | undefined;
@@ -135,7 +136,7 @@ export class AgentLife {
           etcdVersion: binary.version,
           portsInUse: () => this.#news.kind === "serving" || this.#news.kind === "starting",
           onProblem: (problem) => {
-            this.#setProblem(problem);
+            this.#setProblem("ports", problem);
           },
         },
         this.#deps.proof,
@@ -152,6 +153,25 @@ export class AgentLife {
       if (begin.kind === "found" && supervisor) await found({ client, machine, options, clock, log }, prefix, supervisor, living);
       // A server with data serves before anybody is asked: a power cut of all hosts heals itself.
       const serving = begin.kind === "continue" ? this.#keep("server", supervisor?.run(living), ending, parts) : undefined;
+      void this.#keep(
+        "space",
+        keepSpace(
+          {
+            client,
+            options,
+            view: this.#view,
+            clock,
+            log,
+            votes: () => this.#role() === "voter",
+            onProblem: (problem) => {
+              this.#setProblem("space", problem);
+            },
+          },
+          living,
+        ),
+        ending,
+        parts,
+      );
       this.#phase = begin.kind === "found" ? "running" : "joining";
       this.#tell();
       const seen = await firstOf<Membership | "leave">(
@@ -169,7 +189,7 @@ export class AgentLife {
       const unfit = binary && (await fitsCluster(binary, client, seen, living));
       if (unfit !== undefined) {
         log.warn({ problem: unfit }, "this host cannot hold a seat");
-        this.#setProblem(unfit);
+        this.#setProblem("etcd", unfit);
       }
       const presence = new Presence(
         { client, keys: options.keys, hostname: options.hostname, clock, log, view: this.#view, ttlMs: options.sessionTtlMs },
@@ -365,11 +385,16 @@ export class AgentLife {
     });
   }
 
-  #setProblem(problem: string | undefined): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
+  /** The first of what is wrong is shown. */
+  #setProblem(about: "ports" | "space" | "etcd", problem: string | undefined): void {
+    if (problem === undefined) this.#problems.delete(about);
+    else this.#problems.set(about, problem);
     this.#showServer();
     this.#tell();
+  }
+
+  get #problem(): string | undefined {
+    return [...this.#problems.values()][0];
   }
 
   async #untilLeaveAsked(signal: AbortSignal): Promise<"leave"> {

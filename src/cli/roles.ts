@@ -59,7 +59,7 @@ export interface Strength {
 export function strengthOf(view: ClusterView): Strength {
   const members = view.hosts.filter((host) => host.member);
   const voters = members.filter((host) => host.member?.learner === false);
-  const healthyVoters = voters.filter(isHealthy).length;
+  const healthyVoters = voters.filter(takesPart).length;
   return {
     members: members.length,
     voters: voters.length,
@@ -68,7 +68,12 @@ export function strengthOf(view: ClusterView): Strength {
   };
 }
 
-/** Its server answered, and knows a raft leader. */
+/** Its server answered, and knows a raft leader. An alarm of etcd's keeps it from writing, not from voting. */
+function takesPart({ answer }: Host): boolean {
+  return answer !== undefined && "status" in answer && answer.status.raftLeader !== "0";
+}
+
+/** It takes part, and etcd has nothing to complain of. */
 export function isHealthy(host: Host): boolean {
   return (
     host.answer !== undefined &&
@@ -83,7 +88,7 @@ export function stateOf(host: Host): string {
   const notes: string[] = [];
   if (host.answer && "refused" in host.answer) notes.push(host.member?.clientUrls.length === 0 ? "not started" : "no answer");
   else if (host.answer?.status.raftLeader === "0") notes.push("no raft leader");
-  else if (host.answer && host.answer.status.errors.length > 0) notes.push(host.answer.status.errors.join(", "));
+  else if (host.answer && host.answer.status.errors.length > 0) notes.push(...complaints(host.answer.status.errors));
   if (host.member && !host.agent) notes.push("no agent");
   if (host.leaving) notes.push("leaving");
   if (host.restarting) notes.push("restarting");
@@ -94,6 +99,15 @@ export function stateOf(host: Host): string {
   if (host.passedOver !== undefined) notes.push(`passed over: ${host.passedOver}`);
   if (!host.member && host.nominated) notes.push("nominated");
   return notes.length > 0 ? notes.join("; ") : host.member ? "healthy" : "";
+}
+
+/** etcd's `memberID:11400637714819302 alarm:NOSPACE ` in words; anything else as it is. */
+function complaints(errors: readonly string[]): string[] {
+  const words = errors.map((error) => {
+    if (error.includes("alarm:NOSPACE")) return "no space left";
+    return error.includes("alarm:CORRUPT") ? "etcd says CORRUPT" : error;
+  });
+  return [...new Set(words)];
 }
 
 /** `settled: 3 voters, can lose 1`: what the chooser is at, in one line. */

@@ -116,7 +116,7 @@ function toleranceText(view: ClusterView): string {
 /** Why the chooser is where it is, and what keeps the cluster from its size. */
 function because(view: ClusterView): string[] {
   const { plan } = view;
-  const lines: string[] = [];
+  const lines: string[] = alarmLines(view);
   if (plan?.kind === "settled" && plan.because !== "") lines.push(`because ${plan.because}`);
   if (plan?.blockedBy !== undefined) lines.push(`blocked by: ${plan.blockedBy}`);
   if (plan?.held !== undefined) lines.push(`held back: ${plan.held}`);
@@ -129,6 +129,17 @@ function because(view: ClusterView): string[] {
     );
   }
   return [...lines, ...(plan?.notices ?? [])];
+}
+
+/** What etcd's alarms mean. Under one nothing can be written, so that no agent can say it. */
+function alarmLines({ hosts }: ClusterView): string[] {
+  const errors = hosts.flatMap(({ answer }) => (answer && "status" in answer ? answer.status.errors : []));
+  if (!errors.some((error) => error.includes("alarm:NOSPACE"))) return [];
+  const inUse = Math.max(...hosts.map(({ answer }) => (answer && "status" in answer ? answer.status.dbSizeInUse : 0)));
+  return [
+    `etcd has no space left and refuses writes; the agent beside the raft leader frees what history takes (${bytes(inUse)} are in use)`,
+    "if that is all there is: delete keys, or start all agents again with a larger --quota-backend-bytes",
+  ];
 }
 
 /** The same for programs. */

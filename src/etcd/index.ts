@@ -23,5 +23,7 @@ export type { CampaignOptions, Leadership } from "./election.ts";
 export { isOfEndpoint, mayHaveHappened, reasonOf } from "./failure.ts";
 export { Batch } from "./batch.ts";
 export type { BatchOptions, When, WriteOp, WriteOptions, Written } from "./batch.ts";
+export { alarms, compact, defragment, disarm, isNoSpace } from "./upkeep.ts";
+export type { Alarm } from "./upkeep.ts";
 export { lock } from "./lock.ts";
 export type { HeldLock, LockOptions } from "./lock.ts";

@@ -29,12 +29,16 @@ export function readMembership(caller: Caller, options: CallOptions & { readonly
 export function status(caller: Caller, endpoint: string, options: CallOptions): Promise<EndpointStatus> {
   const kind = { what: `read the status of ${endpoint}`, repeatable: true, writes: false, requireLeader: false };
   return caller.run(kind, { ...options, endpoint }, async ({ maintenance }) => {
-    const seen = (await maintenance.status()) as IStatusResponse & { readonly isLearner: boolean };
+    const seen = (await maintenance.status()) as IStatusResponse & {
+      readonly isLearner: boolean;
+      readonly dbSizeInUse: string;
+    };
     return {
       clusterId: toHex(seen.header.cluster_id),
       memberId: toHex(seen.header.member_id),
       version: seen.version,
       dbSize: toNumber(seen.dbSize),
+      dbSizeInUse: toNumber(seen.dbSizeInUse),
       raftLeader: toHex(seen.leader),
       raftTerm: toNumber(seen.raftTerm),
       raftIndex: toNumber(seen.raftIndex),

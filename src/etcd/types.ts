@@ -82,7 +82,10 @@ export interface EndpointStatus {
   readonly clusterId: string;
   readonly memberId: string;
   readonly version: string;
+  /** Bytes on disk: what etcd's quota is about. */
   readonly dbSize: number;
+  /** Bytes of it that hold something. */
+  readonly dbSizeInUse: number;
   /** Hex member id, "0" where it knows none. */
   readonly raftLeader: string;
   readonly raftTerm: number;

@@ -13,6 +13,7 @@ export function host(
     memberId: id,
     version: "3.5.30",
     dbSize: 20_480,
+    dbSizeInUse: 20_480,
     raftLeader: leader,
     raftTerm: 2,
     raftIndex: 100,

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable } from "../../errors.ts";
-import { Session, type EtcdClient, type Op } from "../../etcd/index.ts";
+import { isNoSpace, Session, type EtcdClient, type Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { Doorbell } from "./doorbell.ts";
 import type { ControlView } from "./control-view.ts";
@@ -24,6 +24,9 @@ function mayPass(error: unknown): boolean {
   return error instanceof QuorateError && (error.code === "SESSION_LOST" || error.code === "ETCD_REFUSED");
 }
 
+/** Between tries while etcd has no space. */
+const spaceMs = 1_000;
+
 interface PresenceDeps {
   readonly client: EtcdClient;
   readonly keys: Keys;
@@ -42,6 +45,7 @@ export class Presence {
   #written = new Map<string, string>();
   #writtenRevision = 0;
   #session: Session | undefined;
+  #saidNoSpace = false;
 
   constructor(deps: PresenceDeps, first: Appearance) {
     this.#deps = deps;
@@ -96,8 +100,9 @@ export class Presence {
       } catch (error) {
         signal.throwIfAborted();
         if (!mayPass(error)) throw error;
-        log.warn({ err: error }, "session lost; opening a new one");
-        await clock.sleep(250, signal);
+        if (isNoSpace(error)) this.#waitsForSpace();
+        else log.warn({ err: error }, "session lost; opening a new one");
+        await clock.sleep(isNoSpace(error) ? spaceMs : 250, signal);
       }
     }
   }
@@ -167,7 +172,16 @@ export class Presence {
     let checkAtMs = clock.nowMs() + checkEveryMs;
     for (;;) {
       this.#forgetDeleted();
-      await this.#write(session, signal);
+      try {
+        await this.#write(session, signal);
+        this.#saidNoSpace = false;
+      } catch (error) {
+        // A lease that lives is worth more than news: without space nobody gets another one.
+        if (!isNoSpace(error)) throw error;
+        this.#waitsForSpace();
+        await clock.sleep(spaceMs, signal);
+        continue;
+      }
       await firstOf<void>(
         signal,
         (own) => this.#bell.wait(own),
@@ -178,6 +192,11 @@ export class Presence {
         checkAtMs = clock.nowMs() + checkEveryMs;
       }
     }
+  }
+
+  #waitsForSpace(): void {
+    if (!this.#saidNoSpace) this.#deps.log.warn("etcd has no space left: what this agent shows of itself has to wait");
+    this.#saidNoSpace = true;
   }
 
   /** What the view saw deleted after it was written is written again. */

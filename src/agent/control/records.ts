@@ -112,6 +112,7 @@ const event = z.object({
   step: z.enum([
     "lead",
     "stand-back",
+    "space",
     "size",
     "policy",
     "leave",

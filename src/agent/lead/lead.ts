@@ -174,8 +174,10 @@ class Leader {
     const policy = this.#keeper.policy(seen);
     const next = plan(snapshot, chooserPolicy(policy, options.sessionTtlMs));
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
-    this.#preflights.ensure(seen, largest, this.#done.signal);
-    await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
+    if (!snapshot.noSpace) {
+      this.#preflights.ensure(seen, largest, this.#done.signal);
+      await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
+    }
     let outcome: Outcome | undefined;
     if ("step" in next) {
       const raftLeader = raftLeaderOf(seen.membership.members, answers);

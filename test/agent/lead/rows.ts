@@ -39,6 +39,7 @@ export function status(memberId: string, more: Partial<EndpointStatus> = {}): En
     memberId,
     version: "3.5.30",
     dbSize: 20_480,
+    dbSizeInUse: 20_480,
     raftLeader: "v1",
     raftTerm: 2,
     raftIndex: 100,
