@@ -24,6 +24,8 @@ export type WriteOp = Extract<Op, { readonly put: string }> | { readonly del: st
 
 export interface Waiter {
   readonly op: WriteOp | undefined;
+  /** Without it nothing is written any more. */
+  readonly session: { check(): void } | undefined;
   readonly resolve: (written: Written) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -57,6 +59,22 @@ export function unitOf(compare: readonly Compare[], ops: readonly WriteOp[], sin
   for (const op of ops) bytes += overhead + keyOf(op).length + ("put" in op ? Buffer.byteLength(op.value) : 0);
   for (const one of compare) bytes += overhead + one.key.length + ("value" in one ? one.value.length : 0);
   return { compare, ops, single, keys, bytes, sinceMs, waiters: [] };
+}
+
+/** Refuses what relies on a session that is over; returns what may still be sent. */
+export function admitted(units: readonly Unit[]): Unit[] {
+  return units.filter((unit) => {
+    unit.waiters = unit.waiters.filter(({ session, reject }) => {
+      try {
+        session?.check();
+        return true;
+      } catch (over) {
+        reject(over);
+        return false;
+      }
+    });
+    return unit.waiters.length > 0;
+  });
 }
 
 /** Of the operations of a unit that can be given for its whole: what is sent is the last that still waits. */

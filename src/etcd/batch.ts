@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { Markers } from "./batch-marker.ts";
 import type { Marker } from "./batch-marker.ts";
-import { BatchQueue, holds, isPlain, opsOf, unitOf } from "./batch-queue.ts";
+import { BatchQueue, admitted, holds, isPlain, opsOf, unitOf } from "./batch-queue.ts";
 import type { Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
 import type { EtcdClient } from "./client.ts";
 import { bytes, compare, keyValue, requestOp, revisionOf } from "./codec.ts";
@@ -25,6 +25,8 @@ export interface BatchOptions {
 export interface WriteOptions {
   /** Ends the waiting; see {@link Batch}. */
   readonly signal?: AbortSignal;
+  /** Checked right before it is sent: the write rejects with what `check` throws, and nothing was written. */
+  readonly session?: { check(): void };
 }
 
 const lanes = 2;
@@ -77,12 +79,12 @@ export class Batch implements AsyncDisposable {
     value: string,
     options: WriteOptions & { readonly lease?: string; readonly when?: When } = {},
   ): Promise<Written> {
-    const { lease, when, signal } = options;
-    return this.#single(lease === undefined ? { put: key, value } : { put: key, value, lease }, key, when, signal);
+    const { lease, when } = options;
+    return this.#single(lease === undefined ? { put: key, value } : { put: key, value, lease }, key, when, options);
   }
 
   del(key: string, options: WriteOptions & { readonly when?: When } = {}): Promise<Written> {
-    return this.#single({ del: key }, key, options.when, options.signal);
+    return this.#single({ del: key }, key, options.when, options);
   }
 
   /** All of it or nothing, at one revision. It is never split: etcd refuses what is more than it takes. No key may be written twice. */
@@ -90,7 +92,7 @@ export class Batch implements AsyncDisposable {
     write: { readonly compare?: readonly Compare[]; readonly then: readonly WriteOp[] },
     options: WriteOptions = {},
   ): Promise<Written> {
-    return this.#add(unitOf(write.compare ?? [], write.then, false, this.#client.clock.nowMs()), undefined, options.signal);
+    return this.#add(unitOf(write.compare ?? [], write.then, false, this.#client.clock.nowMs()), undefined, options);
   }
 
   /** Resolves when there is room for another write. Throws the signal's reason. */
@@ -129,12 +131,12 @@ export class Batch implements AsyncDisposable {
     return this.#queue.writes >= this.#most.writes || this.#queue.bytes >= this.#most.bytes;
   }
 
-  #single(op: WriteOp, key: string, when: When | undefined, signal: AbortSignal | undefined): Promise<Written> {
+  #single(op: WriteOp, key: string, when: When | undefined, options: WriteOptions): Promise<Written> {
     const unit = unitOf(when === undefined ? [] : [{ key, ...when }], [op], true, this.#client.clock.nowMs());
-    return this.#add(unit, when === undefined ? op : undefined, signal);
+    return this.#add(unit, when === undefined ? op : undefined, options);
   }
 
-  #add(unit: Unit, op: WriteOp | undefined, signal: AbortSignal | undefined): Promise<Written> {
+  #add(unit: Unit, op: WriteOp | undefined, { signal, session }: WriteOptions): Promise<Written> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.#client.caller.admit(undefined);
@@ -143,17 +145,18 @@ export class Batch implements AsyncDisposable {
         const state = `${this.#queue.writes} writes are waiting already`;
         throw new QuorateError("BUSY", `Cannot ${whatOf(unit)}: ${state}`, { retryable: true, data: { outcome: "none" } });
       }
-      const waiter: Waiter = signal === undefined ? { op, resolve, reject } : abortable({ op, resolve, reject });
+      const plain: Waiter = { op, session, resolve, reject };
+      const waiter = signal === undefined ? plain : abortable();
       const joined = this.#queue.add(unit, waiter);
       this.#schedule();
 
-      function abortable(plain: Waiter): Waiter {
+      function abortable(): Waiter {
         signal!.addEventListener("abort", abort, { once: true });
         const settle = (): void => {
           signal!.removeEventListener("abort", abort);
         };
         return {
-          op,
+          ...plain,
           resolve: (written) => (settle(), plain.resolve(written)),
           reject: (error) => (settle(), plain.reject(error)),
         };
@@ -212,11 +215,14 @@ export class Batch implements AsyncDisposable {
     }
   }
 
-  async #write(lane: number, units: readonly Unit[]): Promise<void> {
+  async #write(lane: number, given: readonly Unit[]): Promise<void> {
     const marker = await this.#markers.next(lane);
+    const units = admitted(given);
+    if (units.length === 0) return;
     const request = requestOf(marker, units);
+    const session = sessionOf(units);
     try {
-      const answer = await this.#send(request);
+      const answer = await this.#send(request, { timeoutMs: this.#timeoutMs, session });
       if (!answer.succeeded) {
         // Somebody has taken the marker away; nothing was written.
         this.#markers.abandon(lane);
@@ -227,7 +233,9 @@ export class Batch implements AsyncDisposable {
       tell(units, answer.responses.slice(1), answer.revision);
     } catch (error) {
       if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
-      if (mayHaveHappened(error)) await this.#findOut(lane, units, marker, request, error);
+      // One of the sessions ended while the request waited for a connection: nothing was sent.
+      if (session.over) this.#queue.putBack(admitted(units));
+      else if (mayHaveHappened(error)) await this.#findOut(lane, units, marker, request, error);
       else await this.#refused(lane, units, error);
     }
   }
@@ -278,12 +286,16 @@ export class Batch implements AsyncDisposable {
   ): Promise<void> {
     const { clock, caller } = this.#client;
     const untilMs = clock.nowMs() + this.#timeoutMs;
+    const session = sessionOf(units);
     this.#log?.debug({ err: failure, writes: units.length }, "finding out what became of a transaction");
     for (let pause = pauseMs.first; ; pause = Math.min(2 * pause, pauseMs.most)) {
       const leftMs = untilMs - clock.nowMs();
       if (leftMs <= 0) throw this.#lost(lane, failure);
+      const options = { timeoutMs: Math.max(1, leftMs), session };
+      const wasOver = session.over;
       try {
-        const answer = await this.#send(request, { timeoutMs: Math.max(1, leftMs) });
+        // What relies on a session that is over is not sent again; whether it had arrived can still be read.
+        const answer = await (wasOver ? this.#read(marker, options) : this.#send(request, options));
         if (answer.succeeded) {
           this.#markers.advance(lane);
           tell(units, answer.responses.slice(1), answer.revision);
@@ -298,6 +310,7 @@ export class Batch implements AsyncDisposable {
         return;
       } catch (error) {
         if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
+        if (session.over !== wasOver) continue;
         if (!error.retryable || caller.closing.aborted) throw this.#lost(lane, error);
         await clock.sleep(pause, caller.closing).catch(() => undefined);
       }
@@ -321,7 +334,17 @@ export class Batch implements AsyncDisposable {
     return found;
   }
 
-  #send(request: ITxnRequest, options: CallOptions = { timeoutMs: this.#timeoutMs }): Promise<Answer> {
+  /** Of a transaction that is not to be sent again: as if it had been, and found the marker as it is. */
+  #read(marker: Marker, { timeoutMs }: CallOptions & { readonly timeoutMs: number }): Promise<Answer> {
+    const kind = { what: "find out what was written", repeatable: true, writes: false };
+    const success = [requestOp({ range: marker.key })];
+    return this.#client.caller.run(kind, { timeoutMs }, async ({ kv }) => {
+      const done = await kv.txn({ compare: [], success, failure: [] });
+      return { succeeded: false, responses: done.responses, revision: revisionOf(done.header) };
+    });
+  }
+
+  #send(request: ITxnRequest, options: CallOptions): Promise<Answer> {
     const kind = { what: "write a batch", repeatable: false, writes: true };
     return this.#client.caller.run(kind, options, async ({ kv }) => {
       const done = await kv.txn(request);
@@ -339,6 +362,25 @@ interface Answer {
   readonly succeeded: boolean;
   readonly responses: readonly Partial<IResponseOp>[];
   readonly revision: number;
+}
+
+/** Of all writes of a transaction; `over` tells that it was asked, and one was. */
+function sessionOf(units: readonly Unit[]): { check(): void; readonly over: boolean } {
+  const sessions = [...new Set(units.flatMap(({ waiters }) => waiters.map((waiter) => waiter.session)))];
+  let over = false;
+  return {
+    check: () => {
+      try {
+        for (const session of sessions) session?.check();
+      } catch (error) {
+        over = true;
+        throw error;
+      }
+    },
+    get over() {
+      return over;
+    },
+  };
 }
 
 function requestOf(marker: Marker, units: readonly Unit[]): ITxnRequest {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../src/clock.ts";
 import { QuorateError } from "../../src/errors.ts";
-import { Batch } from "../../src/etcd/index.ts";
+import { Batch, Session } from "../../src/etcd/index.ts";
 import type { BatchOptions, EtcdClient, Written } from "../../src/etcd/index.ts";
 import { startEtcd } from "../support/etcd-process.ts";
 import type { TestCluster } from "../support/etcd-process.ts";
@@ -150,7 +150,7 @@ describe("many writes at once", () => {
     const sent = new AbortController();
     const waiting = new AbortController();
     const results = [batch.put("/abort/a", "sent", { signal: sent.signal })];
-    await clock.sleep(50, never);
+    await eventually("it is on its way", () => proxy.held > 0);
     results.push(batch.put("/abort/a", "kept"), batch.put("/abort/a", "withdrawn", { signal: waiting.signal }));
     const settled = Promise.allSettled(results);
     const reason = new Error("enough");
@@ -162,6 +162,24 @@ describe("many writes at once", () => {
     expect((await settled)[1]).toMatchObject({ status: "fulfilled" });
     expect((await client.get("/abort/a")).entry?.value).toBe("kept");
     await expect(batch.put("/abort/b", "1", { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  });
+
+  test("what relies on a session that is over is not written, and what waits beside it is", async () => {
+    const client = clientOf([url]);
+    const batch = batchOf(client);
+    const session = await Session.open(client, { ttlMs: 5_000, clock }, never);
+    expect(await batch.put("/session/a", "1", { session, lease: session.lease })).toMatchObject({ succeeded: true });
+    await session.close();
+    const [put, del, atomic, other] = await Promise.allSettled([
+      batch.put("/session/b", "1", { session }),
+      batch.del("/session/b", { session, when: { createRevision: 0 } }),
+      batch.atomic({ then: [{ put: "/session/c", value: "1" }] }, { session }),
+      batch.put("/session/d", "1"),
+    ]);
+    for (const refused of [put, del, atomic]) expect(refused).toMatchObject({ status: "rejected", reason: { code: "CLOSED" } });
+    expect(other).toMatchObject({ status: "fulfilled" });
+    const { entries } = await client.range({ start: "/session/", end: "/session0" });
+    expect(entries.map(({ key }) => key)).toEqual(["/session/d"]);
   });
 
   test("no more than a bounded number waits; whoever waits for room gets it", async () => {
@@ -266,6 +284,29 @@ describe("a lost answer", () => {
     expect((await direct.get("/late/a")).entry).toMatchObject({ version: 1, modRevision: a.revision });
     expect((await direct.get("/late/b")).entry).toMatchObject({ version: 1, modRevision: b.revision });
     expect(await batch.put("/late/b", "2")).toMatchObject({ succeeded: true });
+  });
+
+  test("is not asked for by sending it again once the session is over: whether it had arrived is read", async () => {
+    const proxy = await proxyTo(url);
+    const direct = clientOf([url]);
+    const batch = batchOf(clientOf([proxy.url]));
+    for (const arrives of [true, false]) {
+      const session = await Session.open(direct, { ttlMs: 5_000, clock }, never);
+      const key = `/once/${String(arrives)}`;
+      await batch.put("/once/warm", "1");
+      proxy.stall(arrives ? "down" : "up");
+      const writing = batch.put(key, "1", { session });
+      writing.catch(() => undefined);
+      if (arrives) await eventually("it was applied", async () => (await direct.get(key)).entry);
+      else await eventually("it is on its way", () => proxy.held > 0);
+      await session.close();
+      proxy.drop();
+      proxy.cut();
+      proxy.heal();
+      if (arrives) expect(await writing).toMatchObject({ succeeded: true });
+      else await expect(writing).rejects.toMatchObject({ code: "OUTCOME_UNKNOWN" });
+      expect((await direct.get(key)).entry?.version).toBe(arrives ? 1 : undefined);
+    }
   });
 
   test("what cannot be found out in time is unknown, and said to be", async () => {

@@ -50,6 +50,11 @@ export class FaultyProxy implements AsyncDisposable {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
+  /** How many pieces wait for {@link heal}. */
+  get held(): number {
+    return this.#held.length;
+  }
+
   /** Open connections. */
   get open(): number {
     return this.#pairs.size;
