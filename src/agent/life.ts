@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
 import type { Logger } from "pino";
+import { dynamicSize } from "../chooser/index.ts";
 import { aborted, firstOf, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { ServerExit } from "../embed/index.ts";
@@ -52,6 +53,7 @@ export class AgentLife {
   #news: ServerNews = { kind: "none" };
   #leading = false;
   readonly #problems = new Map<"ports" | "space" | "etcd", string>();
+  #cannotLead: string | undefined;
   #prefix: Prefix | undefined;
   #client: EtcdClient | undefined;
   #supervisor: ServerSupervisor | undefined;
@@ -210,6 +212,10 @@ export class AgentLife {
           this.#leading = leading;
           this.#tell();
         },
+        onMayLead: (whyNot) => {
+          this.#cannotLead = whyNot === undefined ? undefined : `this host can not lead: ${whyNot}`;
+          this.#tell();
+        },
         onError: this.#deps.onError,
       };
       const present = new AbortController();
@@ -321,7 +327,7 @@ export class AgentLife {
   }
 
   #firstAppearance(prefix: Prefix, binary: Binary | undefined, unfit: string | undefined): Appearance {
-    const { zone, priority, advertiseServerUrls, server, given } = this.#options;
+    const { zone, priority, advertiseServerUrls, server, given, chooser } = this.#options;
     const volunteering = server && unfit === undefined;
     return {
       record: {
@@ -336,6 +342,7 @@ export class AgentLife {
         server: "none",
         proof: this.#deps.proof,
         ...(Object.keys(given.policy).length === 0 ? {} : { flags: given.policy }),
+        ...(chooser === dynamicSize ? {} : { chooser: chooser.name }),
       },
       volunteer: volunteering ? advertiseServerUrls.join(",") : undefined,
       endpoints: undefined,
@@ -426,7 +433,7 @@ export class AgentLife {
       idealClusterSize: plan?.ideal,
       failureTolerance: plan?.failureTolerance,
       because: plan?.because,
-      problem: "problem" in this.#news ? this.#news.problem : this.#problem,
+      problem: ("problem" in this.#news ? this.#news.problem : this.#problem) ?? this.#cannotLead,
     };
     const text = JSON.stringify(status);
     if (text === this.#status) return;

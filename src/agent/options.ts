@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { Chooser } from "../chooser/index.ts";
 
 /** What `startAgent` takes. Every option has a default but `hostname` where the machine's own name does not fit. */
 export interface AgentOptions {
@@ -47,6 +48,11 @@ export interface AgentOptions {
   readonly stallTimeoutMs?: number;
   /** An agent that announced a restart keeps its seat for so long, in milliseconds; 2,000 at least. Default 300,000. */
   readonly restartGraceMs?: number;
+  /**
+   * Who should hold the seats. Its name is written into the policy by the founder, and only agents that have the chooser of that name
+   * lead; all have the built-in one. Default: `dynamicSize`.
+   */
+  readonly chooser?: Chooser;
   /** Take over a cluster that Quorate did not found. Default false. */
   readonly adopt?: boolean;
   /** Found a new cluster although this prefix belonged to one; its data is kept aside. Default false. */

@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { dynamicSize } from "../chooser/index.ts";
 import { aborted, type Clock } from "../clock.ts";
 import { isRetryable } from "../errors.ts";
 import type { EtcdClient } from "../etcd/index.ts";
@@ -14,14 +15,15 @@ export async function tellIgnoredPolicy(
   { options, view, log }: { readonly options: ResolvedOptions; readonly view: ControlView; readonly log: Logger },
   signal: AbortSignal,
 ): Promise<never> {
-  const given = options.given.policy;
+  const own = options.chooser.name;
+  const given = { ...options.given.policy, ...(own === dynamicSize.name ? {} : { chooser: own }) };
   if (Object.keys(given).length === 0) return aborted(signal);
   let told = "";
   const differing = (): readonly string[] => {
     const policy = view.policy();
     return policyChanges(policy ?? options.policy, given).map(
       ({ field, from, to }) =>
-        `--${policyFields[field].flag}=${showPolicyValue(field, to)} (cluster: ${showPolicyValue(field, from)})`,
+        `${field === "chooser" ? "chooser " : `--${policyFields[field].flag}=`}${showPolicyValue(field, to)} (cluster: ${showPolicyValue(field, from)})`,
     );
   };
   for (;;) {

@@ -5,9 +5,16 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { QuorateError } from "../errors.ts";
 import { isHostname, keysUnder, quote, whyNotUrl, type Keys } from "../keys.ts";
-import { whyNotWithin } from "../chooser/index.ts";
+import { dynamicSize, whyNotWithin, type Chooser } from "../chooser/index.ts";
 import type { AgentOptions } from "./options.ts";
-import { defaultClusterPolicy, policyFieldNames, policyFields, type ClusterPolicy, type PolicyFlags } from "./control/policy.ts";
+import {
+  defaultClusterPolicy,
+  isChooserName,
+  policyFieldNames,
+  policyFields,
+  type ClusterPolicy,
+  type PolicyFlags,
+} from "./control/policy.ts";
 
 /** The same options with every default filled in and every rule checked. Nothing past `startAgent` sees the other one. */
 export interface ResolvedOptions {
@@ -29,6 +36,8 @@ export interface ResolvedOptions {
   readonly policy: ClusterPolicy;
   /** What was said of the things that only a founder decides. */
   readonly given: { readonly policy: PolicyFlags; readonly idealClusterSize: number | undefined };
+  /** The chooser it has beside the built-in one, or that one. */
+  readonly chooser: Chooser;
   readonly adopt: boolean;
   readonly newCluster: boolean;
   readonly etcdBin: string | undefined;
@@ -99,6 +108,7 @@ const kinds = z
     nomineeTimeoutMs: number,
     stallTimeoutMs: number,
     restartGraceMs: number,
+    chooser: z.custom<Chooser>(isChooser, { error: "an object with a name and a function `choose`" }),
     adopt: flag,
     newCluster: flag,
     insecure: flag,
@@ -111,6 +121,11 @@ const kinds = z
     debug: flag,
   } satisfies Record<keyof AgentOptions, unknown>)
   .partial();
+
+function isChooser(value: unknown): boolean {
+  const given = value as { name?: unknown; choose?: unknown } | null;
+  return typeof given?.name === "string" && typeof given.choose === "function";
+}
 
 /** A misspelt `seeds` that is passed over founds a second cluster: what is no option is refused. */
 function checkKinds(given: unknown): void {
@@ -212,6 +227,20 @@ function policyGiven(given: AgentOptions): Partial<ClusterPolicy> {
   return Object.fromEntries(said);
 }
 
+/** The chooser that was given, under a name that the policy can hold and that is not taken. */
+function chooserGiven(given: Chooser | undefined): Chooser {
+  if (given === undefined || given === dynamicSize) return dynamicSize;
+  const { name } = given;
+  if (!isChooserName(name)) {
+    refuse("chooser", `its name ${quote(name)} must be 1 to 100 characters of A-Z, a-z, 0-9, dot, underscore and dash`);
+  }
+  if (name === dynamicSize.name) {
+    refuse("chooser", `${name} is the name of the built-in chooser`, "give yours a name of its own");
+  }
+  const own: Chooser = { name, choose: (seen, policy) => given.choose(seen, policy) };
+  return Object.freeze(own);
+}
+
 /**
  * Fills in defaults and checks every rule.
  *
@@ -265,6 +294,7 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     refuse("autoCompactionRetention", `${quote(given.autoCompactionRetention)} must be a duration like 10m`);
   }
   const policy = policyGiven(given);
+  const chooser = chooserGiven(given.chooser);
   return Object.freeze({
     hostname,
     seeds,
@@ -282,8 +312,9 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     zone: label("zone", given.zone ?? ""),
     priority: whole("priority", given.priority ?? 0, -1_000, 1_000),
     sessionTtlMs: whole("sessionTtlMs", given.sessionTtlMs ?? 10_000, 2_000, 600_000, " milliseconds"),
-    policy: Object.freeze({ ...defaultClusterPolicy, ...policy }),
+    policy: Object.freeze({ ...defaultClusterPolicy, ...policy, chooser: chooser.name }),
     given: Object.freeze({ policy: Object.freeze(policy), idealClusterSize: given.idealClusterSize }),
+    chooser,
     adopt: given.adopt ?? false,
     newCluster: given.newCluster ?? false,
     etcdBin: given.etcdBin,

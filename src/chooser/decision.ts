@@ -57,6 +57,8 @@ export type Waiting =
   | { readonly on: "return"; readonly agents: readonly string[] }
   /** Volunteers whose pre-flight has no verdict yet, and would change the plan. */
   | { readonly on: "preflight"; readonly agents: readonly AgentName[] }
+  /** A chooser of one's own that gave no wish. */
+  | { readonly on: "chooser"; readonly chooser: string }
   /** Everybody leaves: nobody is removed, the last one keeps its seat. */
   | { readonly on: "stayer"; readonly leaving: readonly AgentName[] };
 

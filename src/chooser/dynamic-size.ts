@@ -1,23 +1,22 @@
+import { isLeaving, isLost } from "./dead.ts";
+import type { ChooserPolicy } from "./policy.ts";
 import { byNomination, byRemoval, crowdOf } from "./rank.ts";
-import type { ClusterSnapshot, MemberSeen, VolunteerSeen } from "./snapshot.ts";
+import type { AgentName, ClusterSnapshot } from "./snapshot.ts";
+import type { Chooser } from "./wish.ts";
 
 /**
- * What a cluster should look like: how many seats, who gets one first and who loses one first. Wishes only: when a step
- * may be taken, and whether at all, is decided by the rules, so that no choice made here can cost quorum.
+ * The built-in chooser: every agent there is, so that the cluster has the size written at the size key. Whoever has a seat keeps it
+ * before others get one; seats are spread over zones, then go by priority, then to those that are there longest.
  */
-export interface Wants {
-  readonly size: number;
-  /** Total orders, best nominee first and first to go first. */
-  readonly byNomination: (a: VolunteerSeen, b: VolunteerSeen) => number;
-  readonly byRemoval: (a: MemberSeen, b: MemberSeen) => number;
-}
-
-/** From what was seen, and those members that live and stay. */
-export type Chooser = (seen: ClusterSnapshot, staying: readonly MemberSeen[]) => Wants;
-
-/** The built-in chooser: the size written at the size key, spread over zones. */
-export const dynamicSize: Chooser = (seen, staying) => ({
-  size: seen.idealClusterSize,
-  byNomination: byNomination(crowdOf(staying)),
-  byRemoval: byRemoval(crowdOf(staying.filter((m) => m.role === "voter"))),
-});
+export const dynamicSize = {
+  name: "dynamicsize",
+  choose: (seen: ClusterSnapshot, policy: ChooserPolicy): readonly AgentName[] => {
+    const staying = seen.members.filter((m) => !isLeaving(m, seen) && !isLost(m, seen, policy));
+    const firstToGo = byRemoval(crowdOf(staying.filter((m) => m.role === "voter")));
+    const holders = seen.members.toSorted(
+      (a, b) => Number(a.role === "learner") - Number(b.role === "learner") || firstToGo(b, a),
+    );
+    const others = seen.volunteers.toSorted(byNomination(crowdOf(staying)));
+    return [...new Set([...holders.flatMap((m) => m.agent ?? []), ...others.map((v) => v.agent)])];
+  },
+} as const satisfies Chooser;

@@ -7,3 +7,4 @@ export * from "./quorum.ts";
 export * from "./rehearse.ts";
 export * from "./render.ts";
 export * from "./snapshot.ts";
+export * from "./wish.ts";

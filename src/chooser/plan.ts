@@ -3,6 +3,7 @@ import { openStepFirst, quorumFirst, spaceFirst } from "./rules-first.ts";
 import { badLearner, nominationsFollow } from "./rules-seats.ts";
 import { readyArePromoted, seatsAreFilled, settle, standbyIsKept, unwantedAreWithdrawn } from "./rules-size.ts";
 import { deadAreReplaced, leaversGo, surplusGoes } from "./rules-voters.ts";
+import { seatsChangeHands, wishFirst } from "./rules-wish.ts";
 import type { Rule } from "./steps.ts";
 import { survey } from "./survey.ts";
 
@@ -13,9 +14,11 @@ const rules: readonly Rule[] = [
   openStepFirst,
   badLearner,
   nominationsFollow,
+  wishFirst,
   leaversGo,
   deadAreReplaced,
   surplusGoes,
+  seatsChangeHands,
   readyArePromoted,
   seatsAreFilled,
   standbyIsKept,

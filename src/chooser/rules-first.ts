@@ -3,7 +3,8 @@ import { keepsQuorum } from "./quorum.ts";
 import { whyGivenUp } from "./rules-seats.ts";
 import type { MemberSeen, OpenStep } from "./snapshot.ts";
 import { act, agentsOf, notReady, remove, wait, waitForLearner, type Rule } from "./steps.ts";
-import { isReady, nameOf, safeWithout, type Survey } from "./survey.ts";
+import { isReady, safeWithout, takesOver, type Survey } from "./survey.ts";
+import { nameOf } from "./words.ts";
 
 /** Rule 1: without a quorum of healthy voters nothing may change. */
 export const quorumFirst: Rule = (s) => {
@@ -70,7 +71,7 @@ const surplus = "is not needed as a voter any more";
 
 function unwanted(s: Survey, member: MemberSeen): string | undefined {
   if (member.agent !== undefined && s.seen.leaving.includes(member.agent)) return leaves;
-  return s.staying.length >= s.hoped.voters ? surplus : undefined;
+  return s.staying.length >= s.hoped.voters && !takesOver(member, s) ? surplus : undefined;
 }
 
 function openRemoval(s: Survey, open: OpenStep): Plan {

@@ -1,7 +1,9 @@
+import { whyDead } from "./dead.ts";
 import { byText } from "./rank.ts";
 import type { MemberSeen } from "./snapshot.ts";
 import { act, remove, type Rule } from "./steps.ts";
-import { nameOf, toleranceOf, whyDead, type Survey } from "./survey.ts";
+import { toleranceOf, type Survey } from "./survey.ts";
+import { nameOf } from "./words.ts";
 
 /** Rule 4: a learner that is unknown, or will not become a voter, frees the one learner slot. */
 export const badLearner: Rule = (s) => {
@@ -73,5 +75,6 @@ function whyNotNominee(agent: string, s: Survey): string | undefined {
   if (volunteer === undefined) return "does not volunteer";
   if (leaving.includes(agent)) return "leaves";
   if (passedOver.some((p) => p.agent === agent)) return "was passed over";
+  if (!s.wished.has(agent)) return "is not wished for any more";
   return volunteer.preflight.state === "failed" ? "failed the pre-flight" : undefined;
 }

@@ -11,7 +11,8 @@ import {
   waitForReturn,
   type Rule,
 } from "./steps.ts";
-import { count, isReady, listOf, nameOf, toleranceOf, type Survey } from "./survey.ts";
+import { isReady, toleranceOf, unwishedOf, type Survey } from "./survey.ts";
+import { count, listOf, nameOf } from "./words.ts";
 
 /** Rule 9: a learner in sync becomes a voter where one is missing. */
 export const readyArePromoted: Rule = (s) => {
@@ -96,9 +97,16 @@ function blockedBy(s: Survey, seats: number, wanted: number): string | undefined
       if (passedOver !== undefined) causes.push(`${v.agent} was passed over: ${passedOver.reason}`);
       else if (v.preflight.state === "failed") causes.push(`${v.agent} failed the pre-flight: ${v.preflight.reason}`);
     }
+    const unwished = unwishedOf(s);
+    if (unwished.length > 0) causes.push(`the chooser does not wish for ${listOf(unwished)}`);
     causes.push(
       `${wanted - seats} more ${wanted - seats === 1 ? "volunteer is" : "volunteers are"} needed for the ideal size of ${ideal}`,
     );
+  }
+  const kept = s.staying.flatMap((m) => m.agent ?? []).filter((agent) => !s.wished.has(agent));
+  if (kept.length > 0) {
+    const [keep, them] = kept.length === 1 ? ["keeps its seat", "it"] : ["keep their seats", "them"];
+    causes.push(`${listOf(kept)} ${keep}: the chooser does not wish for ${them}, but for nobody else who could take over`);
   }
   const strangers = s.voters.filter((m) => m.agent === undefined).map((m) => m.id);
   if (s.voters.length > s.target.voters && strangers.length > 0) {

@@ -15,7 +15,8 @@ import {
   waitForReturn,
   type Rule,
 } from "./steps.ts";
-import { deathsCostTolerance, listOf, nameOf, safeWithout, type Survey } from "./survey.ts";
+import { deathsCostTolerance, safeWithout, takesOver, unwishedOf, type Survey } from "./survey.ts";
+import { listOf, nameOf } from "./words.ts";
 
 /** Rule 6: who asked to leave is replaced first where that can be, and let go then; the last one stays. */
 export const leaversGo: Rule = (s) => {
@@ -77,7 +78,7 @@ export const deadAreReplaced: Rule = (s) => {
   if (wiped !== undefined) return bury(s, wiped, `${obituary(s, wiped)} and can only come back as a new member`);
   return waitForReturn(
     s.dead,
-    `${why} and there is no spare, so ${s.dead.length === 1 ? "it keeps its seat" : "the dead keep their seats"}`,
+    `${why} and ${unwishedOf(s).length > 0 ? "the chooser wishes for no spare" : "there is no spare"}, so ${s.dead.length === 1 ? "it keeps its seat" : "the dead keep their seats"}`,
   );
 };
 
@@ -110,23 +111,27 @@ export const surplusGoes: Rule = (s) => {
     );
   }
   if (extra !== undefined) return remove(extra, "surplus", `${why}, so learner ${nameOf(extra)} is let go`);
-  return isSteadyWithout(s, victim, why) ?? letGo(s, victim, "surplus", `${why}, so voter ${nameOf(victim)} is let go`);
+  const isChosen = victim.agent === undefined || s.chosen.has(victim.agent) || s.seen.wish === undefined;
+  const because = `${why}, so voter ${nameOf(victim)} is let go${isChosen ? "" : ", as the chooser wishes for others"}`;
+  return isSteadyWithout(s, victim, why) ?? letGo(s, victim, "surplus", because);
 };
 
-/** The learner that nobody needs: not as a voter, not as the even seat, not as the standby. */
+/** The learner that nobody needs: not as a voter, not as the even seat, not as the standby, not in place of a voter. */
 function surplusLearner(s: Survey): MemberSeen | undefined {
   if (s.learners.length > 1) return s.learners[0];
   const standby = s.policy.standbys > 0 && s.target.seats < s.policy.maxSeats;
-  const needed = s.staying.length < s.hoped.voters || s.target.seats > s.target.voters || standby;
+  const takes = s.learners.some((m) => takesOver(m, s));
+  const needed = s.staying.length < s.hoped.voters || s.target.seats > s.target.voters || standby || takes;
   return needed ? undefined : s.learners[0];
 }
 
-function mayGo(m: MemberSeen, s: Survey): boolean {
+/** A voter of a known agent that has not announced a restart. */
+export function mayGo(m: MemberSeen, s: Survey): boolean {
   return m.agent !== undefined && !s.seen.restarting.includes(m.agent);
 }
 
 /** A wait while the others could not bear the removal, else undefined. */
-function isSteadyWithout(s: Survey, victim: MemberSeen, why: string): Plan | undefined {
+export function isSteadyWithout(s: Survey, victim: MemberSeen, why: string): Plan | undefined {
   const others = s.voters.filter((m) => m !== victim);
   const forMs = s.policy.healthBeforeRemovalMs;
   const steady = others.filter((m) => takesPart(m) && m.healthyForMs >= forMs);

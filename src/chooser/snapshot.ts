@@ -69,6 +69,23 @@ export interface OpenStep {
   readonly openForMs: number;
 }
 
+/** What a chooser asked for, as it was understood. Part of the snapshot: `plan` asks nobody. */
+export type Wish =
+  | {
+      readonly by: string;
+      /** Agents that are there, each once, best first. */
+      readonly seats: readonly AgentName[];
+      /** What was wrong with the answer, and was passed over. */
+      readonly faults: readonly string[];
+    }
+  /** No answer that could be used: no seat changes hands for it. */
+  | {
+      readonly by: string;
+      readonly failed: "late" | "threw" | "no-list" | "unknown";
+      /** The same in words, with what it threw. */
+      readonly why: string;
+    };
+
 /** Everything one planning round may know. Gathered first, never re-read. The order of the lists means nothing. */
 export interface ClusterSnapshot {
   /** The agent running this plan. */
@@ -92,4 +109,6 @@ export interface ClusterSnapshot {
   readonly openStep: OpenStep | undefined;
   /** How long this agent has been the leader. */
   readonly leaderForMs: number;
+  /** What the cluster's chooser wished for when it was shown the rest; absent where that is the built-in one, which `plan` asks itself. */
+  readonly wish?: Wish;
 }

@@ -1,7 +1,9 @@
+import { whyDead } from "./dead.ts";
 import type { Plan, Step, Waiting } from "./decision.ts";
 import { takesPart } from "./rank.ts";
 import type { MemberSeen } from "./snapshot.ts";
-import { isReady, listOf, nameOf, strictCheckRefusesAdd, whyDead, type Survey } from "./survey.ts";
+import { isReady, strictCheckRefusesAdd, type Survey } from "./survey.ts";
+import { listOf, nameOf } from "./words.ts";
 
 /** One rule of the chooser: its plan where it matches, undefined where the next rule is to be asked. */
 export type Rule = (s: Survey) => Plan | undefined;

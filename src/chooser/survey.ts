@@ -1,8 +1,9 @@
-import { dynamicSize, type Chooser } from "./dynamic-size.ts";
+import { isLeaving, isLost } from "./dead.ts";
+import { dynamicSize } from "./dynamic-size.ts";
 import type { ChooserPolicy } from "./policy.ts";
 import { failureTolerance, keepsQuorum, quorumOf } from "./quorum.ts";
 import { byText, takesPart } from "./rank.ts";
-import type { AgentName, ClusterSnapshot, MemberId, MemberSeen, VolunteerSeen } from "./snapshot.ts";
+import type { AgentName, ClusterSnapshot, MemberSeen, VolunteerSeen } from "./snapshot.ts";
 import { targetOf, type Target } from "./target.ts";
 
 /** What the rules ask of a snapshot, worked out once. Every list has an order that does not depend on the snapshot's. */
@@ -21,7 +22,11 @@ export interface Survey {
   readonly dead: readonly MemberSeen[];
   /** The learner the rules may use: known and not leaving. */
   readonly learner: MemberSeen | undefined;
-  /** Volunteers without a seat that passed the pre-flight: nominated ones first, then by rank. */
+  /** Whom the chooser wishes for: nobody else gets a seat. */
+  readonly wished: ReadonlySet<AgentName>;
+  /** The first of those that have a seat or could have one, as many as the ideal size has seats. */
+  readonly chosen: ReadonlySet<AgentName>;
+  /** Volunteers without a seat that passed the pre-flight and are wished for: nominated ones first, then by rank. */
   readonly spares: readonly VolunteerSeen[];
   /** Volunteers without a seat whose pre-flight has no verdict yet. */
   readonly pending: readonly AgentName[];
@@ -30,60 +35,66 @@ export interface Survey {
   readonly hoped: Target;
 }
 
-export function survey(seen: ClusterSnapshot, policy: ChooserPolicy, chooser: Chooser = dynamicSize): Survey {
-  const isLeaving = (m: MemberSeen): boolean => m.agent !== undefined && seen.leaving.includes(m.agent);
-  const isDead = (m: MemberSeen): boolean => whyDead(m, seen, policy) !== undefined || (isLeaving(m) && !takesPart(m));
-  const kept = seen.members.filter((m) => !isLeaving(m));
-  const voters = seen.members.filter((m) => m.role === "voter");
-  const wants = chooser(
-    seen,
-    kept.filter((m) => !isDead(m)),
-  );
-  const order = wants.byRemoval;
-  const leaversFirst = (a: MemberSeen, b: MemberSeen): number => Number(isLeaving(b)) - Number(isLeaving(a)) || order(a, b);
-  const learners = seen.members.filter((m) => m.role === "learner").toSorted(order);
+export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
+  const leaving = (m: MemberSeen): boolean => isLeaving(m, seen);
+  const lost = (m: MemberSeen): boolean => isLost(m, seen, policy);
+  const wish = seen.wish !== undefined && "seats" in seen.wish ? seen.wish.seats : dynamicSize.choose(seen, policy);
+  const rank = new Map([...new Set(wish)].map((agent, i) => [agent, i]));
+  const rankOf = (agent: AgentName): number => rank.get(agent) ?? Infinity;
 
   const seated = new Set(seen.members.map((m) => m.agent));
   const passedOver = new Set(seen.passedOver.map((p) => p.agent));
   const nominated = new Set(seen.nominations.map((n) => n.agent));
-  const free = seen.volunteers.filter((v) => !seated.has(v.agent) && !passedOver.has(v.agent) && !seen.leaving.includes(v.agent));
+  const free = seen.volunteers.filter(
+    (v) => rank.has(v.agent) && !seated.has(v.agent) && !passedOver.has(v.agent) && !seen.leaving.includes(v.agent),
+  );
   const spares = free
     .filter((v) => v.preflight.state === "passed")
-    .toSorted((a, b) => Number(nominated.has(b.agent)) - Number(nominated.has(a.agent)) || wants.byNomination(a, b));
+    .toSorted((a, b) => Number(nominated.has(b.agent)) - Number(nominated.has(a.agent)) || rankOf(a.agent) - rankOf(b.agent));
   const pending = free.filter((v) => v.preflight.state === "pending").map((v) => v.agent);
 
+  const kept = seen.members.filter((m) => !leaving(m));
+  const able = new Set([...kept.filter((m) => !lost(m)).flatMap((m) => m.agent ?? []), ...spares.map((v) => v.agent)]);
+  const seats = Math.min(seen.idealClusterSize, policy.maxSeats);
+  const chosen = new Set([...rank.keys()].filter((agent) => able.has(agent)).slice(0, seats));
+
+  const order = firstToGo(chosen, rankOf);
+  const leaversFirst = (a: MemberSeen, b: MemberSeen): number => Number(leaving(b)) - Number(leaving(a)) || order(a, b);
+  const voters = seen.members.filter((m) => m.role === "voter").toSorted(order);
+  const learners = seen.members.filter((m) => m.role === "learner").toSorted(order);
   const eligible = kept.length + spares.length;
   return {
     seen,
     policy,
-    voters: voters.toSorted(order),
+    voters,
     learners,
-    healthy: voters.filter(takesPart).toSorted(order),
-    staying: voters.filter((m) => !isLeaving(m) && !isDead(m)).toSorted(order),
-    leavers: voters.filter((m) => isLeaving(m) && !isDead(m)).toSorted(order),
-    dead: voters.filter(isDead).toSorted(leaversFirst),
-    learner: learners.findLast((m) => m.agent !== undefined && !isLeaving(m)),
+    healthy: voters.filter(takesPart),
+    staying: voters.filter((m) => !leaving(m) && !lost(m)),
+    leavers: voters.filter((m) => leaving(m) && !lost(m)),
+    dead: voters.filter(lost).toSorted(leaversFirst),
+    learner: learners.findLast((m) => m.agent !== undefined && !leaving(m)),
+    wished: new Set(rank.keys()),
+    chosen,
     spares,
     pending: pending.toSorted(byText),
-    target: targetOf(wants.size, eligible, policy),
-    hoped: targetOf(wants.size, eligible + pending.length, policy),
+    target: targetOf(seen.idealClusterSize, eligible, policy),
+    hoped: targetOf(seen.idealClusterSize, eligible + pending.length, policy),
   };
 }
 
-/**
- * Why a member is dead, or undefined while it may live. It must neither answer nor be heard by the raft leader, and
- * something besides must say that it does not come back by itself. An announced restart keeps the seat, unless the
- * agent is back and says that the data is lost. A member of no agent is nobody's to judge.
- */
-export function whyDead(m: MemberSeen, seen: ClusterSnapshot, policy: ChooserPolicy): string | undefined {
-  if (m.agent === undefined || m.answers || m.heard === true) return undefined;
-  if (m.report === "lost-data") return "has lost its data";
-  if (seen.restarting.includes(m.agent)) return undefined;
-  if (m.report === "failed") return "reports that its server failed";
-  if (!m.agentLive) return "is gone with its agent";
-  // A learner that never started has a time limit of its own.
-  if (m.role === "learner" && !m.started) return undefined;
-  return m.unansweredForMs >= policy.unansweredTimeoutMs ? "has not answered for too long" : undefined;
+/** Who loses its seat first: not chosen, not taking part, less wished for. A stranger's comes last, as it is never let go. */
+function firstToGo(
+  chosen: ReadonlySet<AgentName>,
+  rankOf: (agent: AgentName) => number,
+): (a: MemberSeen, b: MemberSeen) => number {
+  const isChosen = ({ agent }: MemberSeen): boolean => agent === undefined || chosen.has(agent);
+  const place = ({ agent }: MemberSeen): number => (agent === undefined ? -1 : Math.min(rankOf(agent), Number.MAX_SAFE_INTEGER));
+  return (a, b) =>
+    Number(isChosen(a)) - Number(isChosen(b)) ||
+    Number(takesPart(a)) - Number(takesPart(b)) ||
+    place(b) - place(a) ||
+    byText(b.agent ?? "", a.agent ?? "") ||
+    byText(a.id, b.id);
 }
 
 /** How many more voters may die. */
@@ -108,6 +119,18 @@ export function strictCheckRefusesAdd(s: Survey): boolean {
   return s.policy.strictReconfigCheck && s.healthy.length < quorumOf(s.voters.length + 1);
 }
 
+/** A learner that is wished for in place of a voter. */
+export function takesOver(m: MemberSeen, s: Survey): boolean {
+  const isChosen = ({ agent }: MemberSeen): boolean => agent === undefined || s.chosen.has(agent);
+  return m.agent !== undefined && isChosen(m) && !s.staying.every(isChosen);
+}
+
+/** Volunteers without a seat that the chooser does not wish for, in order of name. */
+export function unwishedOf({ seen, wished }: Survey): readonly AgentName[] {
+  const free = seen.volunteers.filter((v) => !wished.has(v.agent) && !seen.members.some((m) => m.agent === v.agent));
+  return free.map((v) => v.agent).toSorted(byText);
+}
+
 /** In sync, and has been seen healthy for as long as the policy asks. */
 export function isReady(m: MemberSeen, policy: ChooserPolicy): boolean {
   return (
@@ -119,19 +142,4 @@ export function isReady(m: MemberSeen, policy: ChooserPolicy): boolean {
     m.lag <= policy.maxLag &&
     m.healthyForMs >= policy.stabilizationMs
   );
-}
-
-export function nameOf(m: { readonly agent: AgentName | undefined; readonly id: MemberId }): string {
-  return m.agent ?? `member ${m.id}`;
-}
-
-/** `h1`, `h1 and h2`, `h1, h2 and h3`: in order of name. */
-export function listOf(names: readonly string[]): string {
-  const sorted = names.toSorted(byText);
-  return sorted.length < 2 ? sorted.join("") : `${sorted.slice(0, -1).join(", ")} and ${sorted.at(-1) ?? ""}`;
-}
-
-/** A plural for the counts that are part of the configuration, not running figures. */
-export function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }

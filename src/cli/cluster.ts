@@ -44,6 +44,8 @@ export interface ClusterView {
   /** Learners that are kept beyond the size. */
   readonly standbys: number;
   readonly maxSeats: number;
+  /** The name of the chooser: only agents that have it may lead. */
+  readonly chooser: string;
   readonly paused: string | undefined;
   /** Members first, then spares, each by name. */
   readonly hosts: readonly Host[];
@@ -240,6 +242,7 @@ export function assemble(membership: Membership, found: Found, answers: Readonly
     evenVoters: policy.evenVoters,
     standbys: policy.standbys,
     maxSeats: policy.maxSeats,
+    chooser: policy.chooser,
     paused: single.paused === undefined ? undefined : reasonOf(single.paused),
     hosts: hosts.sort((a, b) => Number(!a.member) - Number(!b.member) || compareNames(a.name, b.name)),
   };

@@ -1,5 +1,6 @@
 import type { AgentOptions } from "../agent/options.ts";
 import {
+  isChooserName,
   policyFieldNames,
   policyFields,
   showDuration,
@@ -210,6 +211,13 @@ export const logFlags = {
   },
 } as const satisfies Record<string, Flag<unknown>>;
 
+/** Only `policy set` has it: which choosers an agent has is said by the program that starts it. */
+export const chooserFlag = text(
+  "chooser",
+  "NAME",
+  "what decides who holds a seat: dynamicsize, or the chooser of that name, which only some agents may have",
+);
+
 /** How this agent ends: its own, and nobody's policy. */
 export const endFlags = {
   leaveOnTerminate: toggle(
@@ -341,7 +349,13 @@ export function policyGiven(given: Given): Partial<ClusterPolicy> {
       data: { flag: flag.name, from: `--${flag.name}` },
     });
   });
-  return Object.fromEntries(said);
+  const chooser = valueOf(chooserFlag, given, {});
+  if (chooser !== undefined && !isChooserName(chooser)) {
+    throw new QuorateError("INVALID_OPTION", `Cannot use --chooser: ${quote(chooser)} is no name of a chooser`, {
+      data: { flag: "chooser", from: "--chooser" },
+    });
+  }
+  return { ...Object.fromEntries(said), ...(chooser === undefined ? {} : { chooser }) };
 }
 
 function timeBounds([least, most]: readonly [number, number]): string {

@@ -11,7 +11,7 @@ import {
 } from "../chooser/index.ts";
 import { onlook } from "../agent/lead/onlooker.ts";
 import { readSaved, writeSaved, type Saved } from "../agent/lead/saved.ts";
-import { listOf } from "../chooser/survey.ts";
+import { listOf } from "../chooser/words.ts";
 import { systemClock } from "../clock.ts";
 import { messageOf, QuorateError } from "../errors.ts";
 import { parseSize } from "../keys.ts";

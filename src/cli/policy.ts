@@ -6,11 +6,13 @@ import {
   policyFields,
   policySeen,
   showPolicyValue,
+  whoCanNotLead,
+  withoutChooser,
   type ClusterPolicy,
   type PolicyChange,
   type PolicySeen,
 } from "../agent/control/policy.ts";
-import { isRefused, readRecord, writeRecord } from "../agent/control/records.ts";
+import { isRefused, readRecord, writeRecord, type AgentRecord } from "../agent/control/records.ts";
 import { QuorateError } from "../errors.ts";
 import type { KeyValue } from "../etcd/index.ts";
 import { withCluster, type Cluster } from "./client.ts";
@@ -27,6 +29,8 @@ interface Found {
   /** Quorate founded or adopted this cluster. */
   readonly ours: boolean;
   readonly differing: string | undefined;
+  /** By hostname. */
+  readonly agents: ReadonlyMap<string, AgentRecord>;
 }
 
 /** `quorate policy get`: what the cluster keeps to, whoever leads. */
@@ -50,8 +54,9 @@ export async function getPolicy(settings: ClientSettings, io: Io): Promise<numbe
   return 0;
 }
 
-function remarks({ policy: { written, last, refused }, differing }: Found): string[] {
-  const lines: string[] = [];
+function remarks({ policy: { inForce, written, last, refused }, differing, agents }: Found): string[] {
+  const idle = whoCanNotLead(inForce.chooser, agents);
+  const lines: string[] = idle === undefined ? [] : [idle];
   if (!written) {
     lines.push(
       last === undefined
@@ -82,10 +87,11 @@ export async function setPolicy(settings: ClientSettings & { readonly change: Pa
   }
   if (changes.length > 0) io.out(`${changes.map(describeChange).join("\n")}\n`);
   else {
-    const same = policyFieldNames.filter((field) => settings.change[field] !== undefined);
-    io.out(
-      `nothing changed: ${same.map((field) => `${policyFields[field].flag} is ${showPolicyValue(field, policy[field])}`).join(", ")}\n`,
-    );
+    const same = policyFieldNames
+      .filter((field) => settings.change[field] !== undefined)
+      .map((field) => `${policyFields[field].flag} is ${showPolicyValue(field, policy[field])}`);
+    if (settings.change.chooser !== undefined) same.push(`chooser is ${policy.chooser}`);
+    io.out(`nothing changed: ${same.join(", ")}\n`);
   }
   return 0;
 }
@@ -103,7 +109,7 @@ const mostTries = 20;
 async function change(cluster: Cluster, wanted: Partial<ClusterPolicy>): Promise<Changed> {
   const { client, keys, signal } = cluster;
   for (let tries = 0; tries < mostTries; tries++) {
-    const { policy: seen, entry, ours } = await read(cluster);
+    const { policy: seen, entry, ours, agents } = await read(cluster);
     if (!ours) {
       throw new QuorateError("REFUSED", `Cannot set the policy: this cluster is not Quorate's (it has no key ${keys.cluster})`, {
         hint: "check --endpoints and --namespace",
@@ -111,6 +117,7 @@ async function change(cluster: Cluster, wanted: Partial<ClusterPolicy>): Promise
     }
     const policy = { ...seen.inForce, ...wanted };
     const changes = policyChanges(seen.inForce, policy);
+    assertSomebodyLeads(policy.chooser, seen.inForce.chooser, agents);
     if (changes.length === 0 && seen.written && seen.refused.length === 0) return { changes, policy, repaired: [] };
     const unchanged = entry ? { key: keys.policy, modRevision: entry.modRevision } : { key: keys.policy, createRevision: 0 };
     const value = writeRecord("policy", { schema: 1, ...policy });
@@ -119,6 +126,17 @@ async function change(cluster: Cluster, wanted: Partial<ClusterPolicy>): Promise
   }
   throw new QuorateError("FAILED", `Cannot set the policy: somebody else changed it ${mostTries} times meanwhile`, {
     hint: "`quorate policy get` shows what it is now",
+  });
+}
+
+/** A chooser that nobody has would leave the cluster without a leader. */
+function assertSomebodyLeads(chooser: string, before: string, agents: Found["agents"]): void {
+  if (chooser === before) return;
+  const without = withoutChooser(chooser, agents);
+  const able = [...agents].filter(([host, { etcd }]) => etcd !== undefined && !without.includes(host));
+  if (able.length > 0 || agents.size === 0) return;
+  throw new QuorateError("REFUSED", `Cannot set the chooser to ${chooser}: no agent that is alive has it, so none could lead`, {
+    hint: "start agents with `startAgent({ chooser })` first; `dynamicsize` is the built-in one, which all have",
   });
 }
 
@@ -137,12 +155,14 @@ async function read({ client, keys, signal }: Cluster): Promise<Found> {
     );
     const [policy, last, marker] = [0, 1, 2].map((i) => ranges[i]?.[0]);
     const seen = policySeen(policy?.value, last?.value);
-    const flags = (ranges[3] ?? []).flatMap((entry) => {
+    const agents = (ranges[3] ?? []).flatMap((entry) => {
       const record = readRecord("agentRecord", entry.value);
       const host = keys.agents.nameIn(entry.key);
-      return host === undefined || isRefused(record) || !record.flags ? [] : [[host, record.flags] as const];
+      return host === undefined || isRefused(record) ? [] : [[host, record] as const];
     });
-    return { policy: seen, entry: policy, ours: marker !== undefined, differing: differingFlags(new Map(flags), seen.inForce) };
+    const flags = agents.map(([host, record]) => [host, record.flags ?? {}] as const);
+    const differing = differingFlags(new Map(flags), seen.inForce);
+    return { policy: seen, entry: policy, ours: marker !== undefined, differing, agents: new Map(agents) };
   } catch (error) {
     throw await whyNoAnswer(client, given, error, signal);
   }

@@ -11,6 +11,7 @@ import {
   logFlags,
   parseDuration,
   wholeCount,
+  chooserFlag,
   policyFlags,
   policyGiven,
   runSettings,
@@ -225,7 +226,7 @@ cluster; the times are the clocks of its leaders. With --follow, -o json gives o
   getPolicy.addHelpText("after", examples("quorate policy get", "quorate policy get -o json")).action(async () => {
     done(await (await import("./policy.ts")).getPolicy(clientSettings(givenTo(getPolicy, asking), io.env), io));
   });
-  const setFlags = [...Object.values(policyFlags), ...asking];
+  const setFlags = [...Object.values(policyFlags), chooserFlag, ...asking];
   const setPolicy = command(policy, "set", "change the policy: what is given changes, everything else stays", setFlags);
   setPolicy
     .addHelpText(

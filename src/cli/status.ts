@@ -1,3 +1,4 @@
+import { whoCanNotLead } from "../agent/control/policy.ts";
 import { systemClock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "../etcd/index.ts";
@@ -128,7 +129,13 @@ function because(view: ClusterView): string[] {
       `${voters + 1} voters would survive no more losses than ${voters}: the last seat is a learner, kept in sync (standby: even size)`,
     );
   }
-  return [...lines, ...(plan?.notices ?? [])];
+  const idle = whoCanNotLead(
+    view.chooser,
+    view.hosts.flatMap(({ name, agent }) => (agent ? [[name, agent] as const] : [])),
+  );
+  // Without a leader nobody publishes it.
+  const notices = plan?.notices ?? [];
+  return [...lines, ...(idle === undefined || notices.includes(idle) ? [] : [idle]), ...notices];
 }
 
 /** What etcd's alarms mean. Under one nothing can be written, so that no agent can say it. */
@@ -156,6 +163,7 @@ export function statusData(view: ClusterView): Record<string, unknown> {
     voters: strength.voters,
     healthyVoters: strength.healthyVoters,
     failureTolerance: Math.max(0, strength.failureTolerance),
+    chooserName: view.chooser,
     chooser: view.plan
       ? {
           kind: view.plan.kind,

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
+import { dynamicSize, type Chooser } from "../../src/chooser/index.ts";
 import type { AgentOptions } from "../../src/agent/options.ts";
 import { defaultClusterPolicy } from "../../src/agent/control/policy.ts";
 import { resolveOptions, surroundings, type Surroundings } from "../../src/agent/resolve.ts";
@@ -44,6 +45,7 @@ test("with no options everything has its default", () => {
     autoCompactionRetention: "10m",
     quotaBackendBytes: 4 * 1024 ** 3,
     logger: undefined,
+    chooser: dynamicSize,
     debug: false,
   });
 });
@@ -73,6 +75,7 @@ test("every option that is given is the one that counts", () => {
     nomineeTimeoutMs: 1_000,
     stallTimeoutMs: 86_400_000,
     restartGraceMs: 2_000,
+    chooser: { name: "mine", choose: () => ["h7"] } as Chooser,
     adopt: true,
     newCluster: false,
     insecure: true,
@@ -91,9 +94,16 @@ test("every option that is given is the one that counts", () => {
   expect(keys.namespace).toBe(namespace);
   expect(rest).toEqual({
     ...own,
-    policy: { ...policy, chooser: "dynamicsize" },
+    policy: { ...policy, chooser: "mine" },
+    chooser: { name: "mine", choose: expect.any(Function) as Chooser["choose"] },
     given: { policy, idealClusterSize: 1_000 },
   });
+});
+
+test("the built-in chooser may be given as well as left out, and the policy of a founder names its chooser", () => {
+  expect(resolve().chooser).toBe(dynamicSize);
+  expect(resolve({ chooser: dynamicSize })).toMatchObject({ chooser: dynamicSize, policy: { chooser: "dynamicsize" } });
+  expect(resolve({ chooser: { name: "mine", choose: () => [] } }).policy.chooser).toBe("mine");
 });
 
 test("root keeps its things in /var/lib, a temporary prefix is chosen later, and nothing can be changed afterwards", () => {
@@ -204,6 +214,18 @@ describe("refused, by the name of the option", () => {
     const error = refusal({ [option]: value });
     expect(error).toMatchObject({ code: "INVALID_OPTION", data: { option } });
     expect(error.message).toBe(`Cannot use option ${option}: it must be ${kind}`);
+  });
+
+  test.each([
+    [{ name: "mine" }, /it must be an object with a name and a function `choose`/],
+    [() => ["h1"], /it must be an object with a name and a function `choose`/],
+    [{ name: "a b", choose: () => [] }, /its name "a b" must be 1 to 100 characters/],
+    [{ name: "", choose: () => [] }, /its name "" must be 1 to 100 characters/],
+    [{ name: "dynamicsize", choose: () => [] }, /dynamicsize is the name of the built-in chooser/],
+  ])("the chooser %j", (chooser, why) => {
+    const error = refusal({ chooser });
+    expect(error).toMatchObject({ code: "INVALID_OPTION", data: { option: "chooser" } });
+    expect(error.message).toMatch(why);
   });
 
   test("a misspelt option is named: passed over, `seed` would found a second cluster", () => {

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { defaultClusterPolicy, policyFieldNames, policyFields } from "../../src/agent/control/policy.ts";
-import { writeRecord } from "../../src/agent/control/records.ts";
+import { writeRecord, type AgentRecord } from "../../src/agent/control/records.ts";
 import { agentFlags, policyFlags } from "../../src/cli/options.ts";
 import { systemClock } from "../../src/clock.ts";
 import { EtcdClient } from "../../src/etcd/index.ts";
 import { keysUnder } from "../../src/keys.ts";
+import { agentRecord } from "../agent/lead/leader.ts";
 import { quorate } from "../support/command.ts";
 import { startEtcd, type TestCluster } from "../support/etcd-process.ts";
 import { freePorts } from "../support/ports.ts";
@@ -122,6 +123,31 @@ describe("policy set", () => {
     expect(await stored()).toEqual({ schema: 1, ...policy });
   });
 
+  test("a chooser is set where an agent that is alive has it, and refused where none has", async () => {
+    await write({});
+    const agent = (n: number, more: Partial<AgentRecord>): Promise<unknown> =>
+      client.put(keys.agents.key(`h${n}`), agentRecord(n, { etcd: "3.5.30", ...more }));
+    await agent(1, {});
+    await agent(2, { chooser: "other" });
+    const none = await quorate(`policy set --chooser mine ${endpoints}`);
+    expect(none).toMatchObject({ code: 6, out: "" });
+    expect(none.err).toContain("error: Cannot set the chooser to mine: no agent that is alive has it, so none could lead");
+    expect(await stored()).toMatchObject({ chooser: "dynamicsize" });
+    await agent(3, { chooser: "mine" });
+    expect(await quorate(`policy set --chooser mine ${endpoints}`)).toMatchObject({
+      code: 0,
+      out: "chooser dynamicsize -> mine\n",
+    });
+    expect(await stored()).toMatchObject({ chooser: "mine" });
+    const { out } = await quorate(`policy get ${endpoints}`);
+    expect(out).toMatch(/chooser +mine /);
+    expect(out).toContain("h1 and h2 do not have the chooser mine, so they can not lead");
+    expect((await quorate(`policy set --chooser mine ${endpoints}`)).out).toBe("nothing changed: chooser is mine\n");
+    expect((await quorate(`policy set --chooser dynamicsize ${endpoints}`)).out).toBe("chooser mine -> dynamicsize\n");
+    const strange = await quorate(`policy set --chooser=${"a".repeat(101)} ${endpoints}`);
+    expect(strange).toMatchObject({ code: 2 });
+  });
+
   test("says that nothing changed where it is so already, and writes nothing", async () => {
     await write({ maxSeats: 5 });
     const before = (await client.get(keys.policy)).entry?.modRevision;
@@ -174,7 +200,7 @@ describe("policy set", () => {
     ["--stall-timeout 0", "error: Cannot use --stall-timeout: 0s is not from 1s to 24h"],
     ["--restart-grace 1s", "error: Cannot use --restart-grace: 1s is not from 2s to 24h"],
     ["--restart-grace soon", 'error: Cannot use --restart-grace: "soon" is not a duration like 10s, 500ms or 2m'],
-    ["--chooser mine", "error: unknown option '--chooser'"],
+    ["--chooser a/b", 'error: Cannot use --chooser: "a/b" is no name of a chooser'],
   ])("`policy set %s` exits 2 and writes nothing", async (flags, error) => {
     await write({});
     const before = (await client.get(keys.policy)).revision;

@@ -269,7 +269,7 @@ export const ofThePlan = [
       "if (dead === undefined && strictCheckRefusesAdd(s)) {",
     ],
   ]),
-  ...all("src/chooser/survey.ts", [
+  ...all("src/chooser/dead.ts", [
     [
       "dead: whoever answers may be dead",
       "m.answers || m.heard === true) return undefined;",
@@ -285,6 +285,8 @@ export const ofThePlan = [
     ["dead: an expired session is not enough", 'if (!m.agentLive) return "is gone with its agent";', ""],
     ["dead: silence is enough at once", "m.unansweredForMs >= policy.unansweredTimeoutMs ?", "m.unansweredForMs >= 0 ?"],
     ["dead: silence is never enough", "m.unansweredForMs >= policy.unansweredTimeoutMs ?", "m.unansweredForMs < 0 ?"],
+  ]),
+  ...all("src/chooser/survey.ts", [
     ["ready: a learner that takes no part", "    takesPart(m) &&\n    m.started &&", "    m.started &&"],
     ["ready: a learner that has not started", "    m.started &&\n", ""],
     ["ready: a learner without agent", "    m.agentLive &&\n    m.report", "    m.report"],
@@ -294,15 +296,62 @@ export const ofThePlan = [
       "m.healthyForMs >= policy.stabilizationMs",
       "m.healthyForMs >= 0",
     ],
+    ["spares: who is not wished for", "rank.has(v.agent) && !seated", "!seated"],
+    ["chosen: also who can hold no seat", ".filter((agent) => able.has(agent))", ""],
+    ["chosen: more than the size", ".slice(0, seats)", ""],
+    ["goes first: who is chosen", "Number(isChosen(a)) - Number(isChosen(b)) ||", "Number(isChosen(b)) - Number(isChosen(a)) ||"],
+    ["goes first: who is wished for most", "place(b) - place(a) ||", "place(a) - place(b) ||"],
+    ["a newcomer in place of a voter is surplus", "isChosen(m) && !s.staying.every(isChosen)", "!isChosen(m)"],
     ["spares: who was passed over", " && !passedOver.has(v.agent)", ""],
     [
       "spares: who failed the pre-flight",
       '.filter((v) => v.preflight.state === "passed")',
       '.filter((v) => v.preflight.state !== "pending")',
     ],
-    ["spares: who leaves", " && !seen.leaving.includes(v.agent));", ");"],
+    ["spares: who leaves", " && !seen.leaving.includes(v.agent),", ","],
     ["eligible: spares do not count", "kept.length + spares.length", "kept.length"],
     ["eligible: who leaves counts", "const eligible = kept.length", "const eligible = seen.members.length"],
+  ]),
+  ...all("src/chooser/rules-wish.ts", [
+    [
+      "wish: a failed chooser is nobody's business",
+      'if (wish === undefined || !("failed" in wish)) return undefined;',
+      "if (wish !== null) return undefined;",
+    ],
+    [
+      "wish: a newcomer is promoted over the size",
+      "if (victim === undefined || s.staying.length < s.target.voters) return undefined;",
+      "if (victim === undefined) return undefined;",
+    ],
+    ["wish: who restarts makes way", "!s.chosen.has(m.agent) && mayGo(m, s)", "!s.chosen.has(m.agent)"],
+    ["wish: who is chosen makes way", "!s.chosen.has(m.agent) && mayGo(m, s)", "mayGo(m, s)"],
+    [
+      "wish: a newcomer that is not in sync",
+      "if (!isReady(learner, s.policy)) return waitForLearner",
+      "if (learner.id === '') return waitForLearner",
+    ],
+    ["wish: a newcomer that was healthy for a moment", "if (learner.healthyForMs < forMs) {", "if (learner.healthyForMs < 0) {"],
+    [
+      "wish: a new leader does not wait",
+      "if (s.seen.leaderForMs >= forMs) return undefined;",
+      "if (forMs >= 0) return undefined;",
+    ],
+    [
+      "wish: somebody is missing when the newcomer is promoted",
+      "isSteadyWithout(s, victim, why) ?? promote(learner, why)",
+      "promote(learner, why)",
+    ],
+    ["wish: somebody is missing when the newcomer is asked", "    isSteadyWithout(s, loser, why) ??\n", ""],
+    [
+      "wish: seats that are free are taken from others",
+      "if (newcomer === undefined || s.staying.length + s.learners.length < s.target.seats) return undefined;",
+      "if (newcomer === undefined) return undefined;",
+    ],
+  ]),
+  ...all("src/chooser/wish.ts", [
+    ["wish: strangers are taken over", "else if (!known.has(name)) strange", "else if (name === '') strange"],
+    ["wish: without limit", "Math.min(length, mostWishes)", "length"],
+    ["wish: twice", "else if (seats.has(name)) repeated += 1;", ""],
   ]),
   ...all("src/chooser/target.ts", [
     ["target: an even number of voters", "voters: even && !policy.evenVoters ? seats - 1 : seats", "voters: seats"],

@@ -79,6 +79,7 @@ export function view(hosts: readonly Host[], change: Partial<ClusterView> = {}):
     evenVoters: false,
     standbys: 0,
     maxSeats: 7,
+    chooser: "dynamicsize",
     paused: undefined,
     hosts,
     ...change,

@@ -5,6 +5,7 @@ import type {
   NominationSeen,
   OpenStep,
   VolunteerSeen,
+  Wish,
 } from "../../src/chooser/snapshot.ts";
 import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from "../../src/chooser/index.ts";
 
@@ -28,7 +29,7 @@ import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from ".
  * A name that starts with `m` is a member without agent. Other parts: `spares` passed the pre-flight, `pending` has no
  * verdict, `refused` failed it (each with @zone ^priority #age); `nominees` are nominated without a seat, `stale` for a
  * seat that is gone, `unnominated` members lost theirs; `leaving`, `restarting`, `passed-over`; `open OP NAME [ms]`;
- * `leader-for MS`, `paused`, `no-space`.
+ * `leader-for MS`, `paused`, `no-space`. `wish` lists whom the chooser `mine` wishes for; `no-wish late` that it gave none.
  */
 export function cluster(line: string): ClusterSnapshot {
   const parts = new Map<string, string[]>();
@@ -87,15 +88,23 @@ export function cluster(line: string): ClusterSnapshot {
             openForMs: Number(openMs ?? 0),
           },
     leaderForMs: Number(words("leader-for")[0] ?? hour),
+    ...wishIn(parts),
   };
 }
 
 const hour = 3_600_000;
 const known = new Set(
-  "ideal voters learners spares pending refused nominees stale unnominated leaving restarting passed-over open leader-for paused no-space".split(
+  "ideal voters learners spares pending refused nominees stale unnominated leaving restarting passed-over open leader-for paused no-space wish no-wish".split(
     " ",
   ),
 );
+
+function wishIn(parts: ReadonlyMap<string, readonly string[]>): Pick<ClusterSnapshot, "wish"> {
+  const [seats, failed] = [parts.get("wish"), parts.get("no-wish")?.[0]];
+  if (seats) return { wish: { by: "mine", seats, faults: [] } };
+  if (failed === undefined) return {};
+  return { wish: { by: "mine", failed: failed as Extract<Wish, { failed: string }>["failed"], why: "it is late" } };
+}
 
 function read(word: string): {
   name: string;
@@ -168,6 +177,8 @@ export function brief(planned: Plan): string {
       case "return":
       case "preflight":
         return `wait ${waiting.on} ${waiting.agents.join(" ")}`;
+      case "chooser":
+        return `wait chooser ${waiting.chooser}`;
       case "stayer":
       case "space":
       case "health":

@@ -54,6 +54,23 @@ const volunteerOf = (agent: string): fc.Arbitrary<VolunteerSeen> =>
     ),
   });
 
+/** Half of the clusters have a chooser of their own, which wishes for anything, or for nothing. */
+const wishes: fc.Arbitrary<Pick<ClusterSnapshot, "wish">> = fc.oneof(
+  { weight: 5, arbitrary: fc.constant({}) },
+  {
+    weight: 4,
+    arbitrary: fc
+      .shuffledSubarray([...names])
+      .map((seats): Pick<ClusterSnapshot, "wish"> => ({ wish: { by: "mine", seats, faults: [] } })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .constantFrom("late" as const, "threw" as const, "no-list" as const, "unknown" as const)
+      .map((failed): Pick<ClusterSnapshot, "wish"> => ({ wish: { by: "mine", failed, why: "it failed" } })),
+  },
+);
+
 /** Anything a leader could come to see, and much that it could not. */
 export const snapshots: fc.Arbitrary<ClusterSnapshot> = fc
   .record({
@@ -71,8 +88,9 @@ export const snapshots: fc.Arbitrary<ClusterSnapshot> = fc
       freq: 8,
     }),
     leaderForMs: fc.constantFrom(0, 9_999, 10_000, 3_600_000),
+    wish: wishes,
   } as const)
-  .map(({ members, raftLeader, volunteers, unseated, lost, unfinished, open, passedOver, ...rest }) => {
+  .map(({ members, raftLeader, volunteers, unseated, lost, unfinished, open, passedOver, wish, ...rest }) => {
     const voters = members.filter((m) => m.role === "voter" && m.answers);
     const chosen = voters[raftLeader % Math.max(1, voters.length)]?.id;
     const nominations: NominationSeen[] = names
@@ -84,6 +102,7 @@ export const snapshots: fc.Arbitrary<ClusterSnapshot> = fc
     const [op, agent, openForMs] = open ?? [];
     return {
       ...rest,
+      ...wish,
       planner: "h1",
       members: members.map((m) => ({ ...m, raftLeader: m.id === chosen, heard: m.id === chosen ? true : m.heard })),
       volunteers,

@@ -1,11 +1,12 @@
 import type { Logger } from "pino";
-import type { Clock } from "../../clock.ts";
+import { firstOf, type Clock } from "../../clock.ts";
 import { isRetryable } from "../../errors.ts";
 import { campaign, type EtcdClient, type Session } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
 import { lead } from "../lead/lead.ts";
 import { StandsBack, type StandBack } from "../lead/stand-back.ts";
 import type { Machine } from "../machine.ts";
+import { whyNotLead } from "./policy.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 
 export interface CandidateDeps {
@@ -18,14 +19,38 @@ export interface CandidateDeps {
   /** Of this agent's life, not of one session. */
   readonly back: StandBack;
   readonly onLeading: (leading: boolean) => void;
+  /** Why this agent can not lead; undefined when it can. */
+  readonly onMayLead: (whyNot: string | undefined) => void;
   readonly onError: (error: unknown) => void;
 }
 
 /** After leadership was lost, and after leading failed for a reason that may be this agent's own. */
 const pauseMs = { lost: 250, failed: 10_000 };
 
-/** While a session lives: stands for election, and leads when elected. The control view follows the candidates anyway. */
+/** While a session lives: stands for election and leads when elected, as long as this agent has the cluster's chooser. */
 export async function standAndLead(deps: CandidateDeps, session: Session, signal: AbortSignal): Promise<never> {
+  const { options, view, log } = deps;
+  /** Before anybody has written a policy, whoever leads writes its own. */
+  const whyNot = (): string | undefined => whyNotLead((view.policy() ?? options.policy).chooser, options.chooser);
+  for (;;) {
+    await view.until(() => view.complete, signal);
+    const why = whyNot();
+    deps.onMayLead(why);
+    if (why !== undefined) {
+      log.warn({ chooser: view.policy()?.chooser, hint: "quorate policy set --chooser" }, `this agent can not lead: ${why}`);
+      await view.until(() => whyNot() !== why, signal);
+      continue;
+    }
+    await firstOf<void>(
+      signal,
+      (own) => candidacy(deps, session, signal, own),
+      (own) => view.until(() => whyNot() !== undefined, own),
+    );
+  }
+}
+
+/** Stands and leads, again and again. The control view follows the candidates anyway. */
+async function candidacy(deps: CandidateDeps, session: Session, outer: AbortSignal, signal: AbortSignal): Promise<never> {
   const { machine, client, options, view, clock, log, back } = deps;
   const { keys, hostname } = options;
   for (;;) {
@@ -47,7 +72,11 @@ export async function standAndLead(deps: CandidateDeps, session: Session, signal
       deps.onLeading(true);
       await lead({ machine, client, keys, clock, log: log.child({ part: "leader" }), view, options }, leadership, signal);
     } catch (error) {
-      signal.throwIfAborted();
+      if (signal.aborted) {
+        // Where the session goes on, nobody else could lead until it ends.
+        if (!outer.aborted) await leadership.resign().catch(() => undefined);
+        throw error;
+      }
       if (error instanceof StandsBack) {
         deps.onError(error);
         const backMs = await back.begin({ client, leadership }, signal);

@@ -1,5 +1,13 @@
-import { defaultPolicy, policyBounds, whyNotWithin, type Bound, type ChooserPolicy } from "../../chooser/index.ts";
-import { listOf } from "../../chooser/survey.ts";
+import {
+  defaultPolicy,
+  dynamicSize,
+  policyBounds,
+  whyNotWithin,
+  type Bound,
+  type Chooser,
+  type ChooserPolicy,
+} from "../../chooser/index.ts";
+import { listOf } from "../../chooser/words.ts";
 import { quote } from "../../keys.ts";
 
 /**
@@ -31,7 +39,7 @@ export const defaultClusterPolicy: ClusterPolicy = {
   nomineeTimeoutMs: defaultPolicy.nomineeTimeoutMs,
   stallTimeoutMs: defaultPolicy.stallTimeoutMs,
   restartGraceMs: 300_000,
-  chooser: "dynamicsize",
+  chooser: dynamicSize.name,
 };
 
 /** Each field with the flag that sets it, what it may be, and what it is in few words. Times are in milliseconds. */
@@ -109,11 +117,11 @@ export function readClusterPolicy(
     else refused.push(`${field} ${reason}`);
   };
   for (const field of policyFieldNames) take(field, (value) => whyNotWithin(value, policyFields[field].bound));
-  take("chooser", (value) => (isName(value) ? undefined : "is not a name"));
+  take("chooser", (value) => (isChooserName(value) ? undefined : "is not a name"));
   return { policy: policy as unknown as ClusterPolicy, refused };
 }
 
-function isName(value: unknown): boolean {
+export function isChooserName(value: unknown): value is string {
   return typeof value === "string" && /^[A-Za-z0-9._-]{1,100}$/.test(value);
 }
 
@@ -139,21 +147,22 @@ export function policySeen(text: string | undefined, lastText: string | undefine
 
 /** What differs between two policies, in words: `max-seats 7 -> 5`. */
 export interface PolicyChange {
-  readonly field: PolicyField;
-  readonly from: number | boolean;
-  readonly to: number | boolean;
+  readonly field: keyof ClusterPolicy;
+  readonly from: number | boolean | string;
+  readonly to: number | boolean | string;
 }
 
 /** Which fields of `to` differ from `from`; a field that `to` does not have does not differ. */
-export function policyChanges(from: ClusterPolicy, to: PolicyFlags): PolicyChange[] {
-  return policyFieldNames.flatMap((field) => {
+export function policyChanges(from: ClusterPolicy, to: PolicyFlags & { readonly chooser?: string }): PolicyChange[] {
+  return ([...policyFieldNames, "chooser"] as const).flatMap((field) => {
     const value = to[field];
     return value === undefined || value === from[field] ? [] : [{ field, from: from[field], to: value }];
   });
 }
 
 export function describeChange({ field, from, to }: PolicyChange): string {
-  return `${policyFields[field].flag} ${showPolicyValue(field, from)} -> ${showPolicyValue(field, to)}`;
+  const name = field === "chooser" ? field : policyFields[field].flag;
+  return `${name} ${showPolicyValue(field, from)} -> ${showPolicyValue(field, to)}`;
 }
 
 /**
@@ -168,8 +177,40 @@ export function differingFlags(given: ReadonlyMap<string, PolicyFlags>, policy: 
   return differing.length === 0 ? undefined : `the cluster's policy rules, not the flags that differ: ${differing.join(", ")}`;
 }
 
+/** The chooser of one's own that goes by this name; undefined for the built-in one, which every agent has. */
+export function chooserOf(name: string, own: Chooser): Chooser | undefined {
+  return name === dynamicSize.name ? undefined : own.name === name ? own : undefined;
+}
+
+/** Why an agent with this chooser may not lead a cluster that goes by the one of that name; undefined where it may. */
+export function whyNotLead(name: string, own: Pick<Chooser, "name">): string | undefined {
+  if (name === dynamicSize.name || name === own.name) return undefined;
+  return `the cluster's chooser is ${name}, and this agent has ${own.name === dynamicSize.name ? "only the built-in one" : own.name}`;
+}
+
+/** What an agent says of itself that tells whether it may lead: one without an etcd never does. */
+export interface MayLead {
+  readonly etcd?: string | undefined;
+  readonly chooser?: string | undefined;
+}
+
+/** The agents that could lead but for the chooser, which they do not have. */
+export function withoutChooser(name: string, agents: Iterable<readonly [string, MayLead]>): readonly string[] {
+  return [...agents].flatMap(([host, { etcd, chooser = dynamicSize.name }]) =>
+    etcd === undefined || whyNotLead(name, { name: chooser }) === undefined ? [] : [host],
+  );
+}
+
+/** One sentence that names them; undefined where there are none. */
+export function whoCanNotLead(name: string, agents: Iterable<readonly [string, MayLead]>): string | undefined {
+  const hosts = withoutChooser(name, agents);
+  if (hosts.length === 0) return undefined;
+  const [verb, they] = hosts.length === 1 ? ["does", "it"] : ["do", "they"];
+  return `${listOf(hosts)} ${verb} not have the chooser ${name}, so ${they} can not lead`;
+}
+
 /** A value as its flag takes it. */
-export function showPolicyValue(field: PolicyField, value: number | boolean): string {
+export function showPolicyValue(field: keyof ClusterPolicy, value: number | boolean | string): string {
   return typeof value === "number" && field.endsWith("Ms") ? showDuration(value) : String(value);
 }
 

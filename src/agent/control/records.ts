@@ -26,6 +26,8 @@ const policyValues = z.object({
   restartGraceMs: within(policyFields.restartGraceMs.bound),
 });
 
+const chooserName = z.string().regex(/^[A-Za-z0-9._-]{1,100}$/);
+
 /** `/quorate/cluster`: says that this etcd is a cluster of Quorate's, and which. */
 const marker = z.object({ schema: z.literal(1), clusterId: hexId, foundedBy: text });
 export type Marker = z.infer<typeof marker>;
@@ -52,6 +54,8 @@ const agentRecord = z.object({
   proof: text,
   /** The founder's flags it was started with: where they differ from the cluster's policy, that rules. */
   flags: policyValues.partial().optional(),
+  /** The chooser it has beside the built-in one. */
+  chooser: chooserName.optional(),
 });
 export type AgentRecord = z.infer<typeof agentRecord>;
 
@@ -78,6 +82,9 @@ const step = z.object({
 });
 export type StepRecord = z.infer<typeof step>;
 
+/** Names of a wish that a plan tells: more than any cluster has seats. */
+export const mostWishesTold = 100;
+
 /** `/quorate/plan`: the leader's plan as of its last change. */
 const planRecord = z.object({
   schema: z.literal(1),
@@ -101,6 +108,8 @@ const planRecord = z.object({
     .optional(),
   voters: z.number().int(),
   learners: z.number().int(),
+  /** The wish of a chooser of one's own that the plan rests on: a chooser runs nowhere but in the leader. */
+  wish: z.object({ by: chooserName, seats: z.array(host).max(mostWishesTold).optional(), why: text.optional() }).optional(),
   /** Other things the operator should know. */
   notices: z.array(text).max(20),
 });
@@ -163,7 +172,7 @@ const reason = z.object({ reason: text });
 export type ReasonRecord = z.infer<typeof reason>;
 
 /** `/quorate/policy`, as it is written. What others wrote there is read field by field: `readClusterPolicy`. */
-const policy = policyValues.extend({ schema: z.literal(1), chooser: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/) });
+const policy = policyValues.extend({ schema: z.literal(1), chooser: chooserName });
 export type PolicyRecord = z.infer<typeof policy>;
 
 const schemas = { marker, agentRecord, seat, step, planRecord, event, nonce, reason, policy } as const;

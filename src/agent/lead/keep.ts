@@ -118,7 +118,6 @@ export class Keeper {
     }
     if (last === undefined) return this.#write([{ put: keys.lastPolicy, value }], undefined, signal);
     const changes = policyChanges(last, inForce).map(describeChange);
-    if (last.chooser !== inForce.chooser) changes.push(`chooser ${last.chooser} -> ${inForce.chooser}`);
     if (changes.length === 0) return;
     const changed = tell(`the policy changed: ${changes.join(", ")}`, "the policy key says so");
     await this.#write([{ put: keys.lastPolicy, value }, changed], undefined, signal);

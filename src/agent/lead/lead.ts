@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { factsOf, plan, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
+import { factsOf, plan, type ChooserPolicy, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
@@ -9,7 +9,9 @@ import { Doorbell } from "../control/doorbell.ts";
 import { writeRecord, type PlanRecord } from "../control/records.ts";
 import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
+import { chooserOf, whyNotLead } from "../control/policy.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
+import { wishOf } from "./choose.ts";
 import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
@@ -146,6 +148,7 @@ class Leader {
   /** Of the last look. */
   #revision = 0;
   #said = "";
+  #wrong = "";
 
   constructor(deps: LeadDeps, leadership: Leadership, ring: () => void) {
     this.#deps = deps;
@@ -170,9 +173,10 @@ class Leader {
       throw new QuorateError("LEADERSHIP_LOST", "Cannot go on as the leader: this agent has left", { retryable: true });
     }
     const answers = await statuses(client, seen.membership.members, statusMs, signal);
-    const snapshot = await this.#snapshot(seen, answers, signal);
     const policy = this.#keeper.policy(seen);
-    const next = plan(snapshot, chooserPolicy(policy, options.sessionTtlMs));
+    const rules = chooserPolicy(policy, options.sessionTtlMs);
+    const snapshot = await this.#wished(policy.chooser, await this.#snapshot(seen, answers, signal), rules, signal);
+    const next = plan(snapshot, rules);
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
     if (!snapshot.noSpace) {
       this.#preflights.ensure(seen, largest, this.#done.signal);
@@ -239,6 +243,20 @@ class Leader {
         preflightOf: (host, at) => this.#preflights.of(host, at),
       },
     );
+  }
+
+  /** What is seen, with what the cluster's chooser wishes for where that is not the built-in one. */
+  async #wished(name: string, seen: ClusterSnapshot, policy: ChooserPolicy, signal: AbortSignal): Promise<ClusterSnapshot> {
+    const { clock, log, options } = this.#deps;
+    const why = whyNotLead(name, options.chooser);
+    if (why !== undefined) throw new QuorateError("LEADERSHIP_LOST", `Cannot go on as the leader: ${why}`, { retryable: true });
+    const chooser = chooserOf(name, options.chooser);
+    if (chooser === undefined) return seen;
+    const wish = await wishOf(chooser, { seen, policy }, clock, signal);
+    const wrong = "failed" in wish ? [wish.why] : wish.faults;
+    if (wrong.join() !== this.#wrong && wrong.length > 0) log.warn({ chooser: name, wrong }, "the chooser gave a wrong answer");
+    this.#wrong = wrong.join();
+    return { ...seen, wish };
   }
 
   /** Tells what is planned and why, whenever that changes. */

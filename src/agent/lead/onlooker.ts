@@ -1,4 +1,4 @@
-import type { ChooserPolicy, ClusterSnapshot, VolunteerSeen } from "../../chooser/index.ts";
+import { dynamicSize, type ChooserPolicy, type ClusterSnapshot, type VolunteerSeen } from "../../chooser/index.ts";
 import type { Clock } from "../../clock.ts";
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
@@ -53,7 +53,7 @@ export async function onlook(
   }
   const members = snapshot.members.map((m) => ({ ...m, healthyForMs: m.answers ? longMs : 0 }));
   return {
-    snapshot: { ...snapshot, members, leaderForMs: longMs },
+    snapshot: { ...snapshot, members, leaderForMs: longMs, ...wishOf(sight.look.policy.inForce.chooser, plan) },
     policy: chooserPolicy(sight.look.policy.inForce, 0),
     ours: sight.look.marker !== undefined,
   };
@@ -72,6 +72,14 @@ function published({ membership }: Look, keys: Keys): PlanRecord | undefined {
   const value = membership.ranges.flat().find((entry) => entry.key === keys.plan)?.value;
   const record = value === undefined ? undefined : readRecord("planRecord", value);
   return record && !isRefused(record) ? record : undefined;
+}
+
+/** A chooser of one's own runs in the leader only: what it wished for last is taken for what it wishes for now. */
+function wishOf(by: string, plan: PlanRecord | undefined): Pick<ClusterSnapshot, "wish"> {
+  if (by === dynamicSize.name) return {};
+  const told = plan?.wish?.by === by ? plan.wish : undefined;
+  if (told?.seats) return { wish: { by, seats: told.seats, faults: [] } };
+  return { wish: { by, failed: "unknown", why: told?.why ?? "no leader has told what it wishes for" } };
 }
 
 function preflightOf(host: string, plan: PlanRecord | undefined): VolunteerSeen["preflight"] {

@@ -59,6 +59,11 @@ const openStep = z
   .object({ op: z.enum(["add-learner", "promote", "remove"]), agent: name.optional(), member: name.optional(), openForMs: ms })
   .transform((step) => ({ ...step, agent: step.agent, member: step.member }));
 
+const wish = z.union([
+  z.object({ by: name, seats: names, faults: names }),
+  z.object({ by: name, failed: z.enum(["late", "threw", "no-list", "unknown"]), why: z.string().max(1_000).default("") }),
+]);
+
 const snapshot = z
   .object({
     planner: z.string().max(1_000).default(""),
@@ -76,8 +81,14 @@ const snapshot = z
     noSpace: z.boolean().default(false),
     openStep: openStep.optional(),
     leaderForMs: ms,
+    wish: wish.optional(),
   })
-  .transform((seen): ClusterSnapshot => ({ ...seen, paused: seen.paused, openStep: seen.openStep }));
+  .transform(({ wish: wished, ...seen }): ClusterSnapshot => ({
+    ...seen,
+    paused: seen.paused,
+    openStep: seen.openStep,
+    ...(wished === undefined ? {} : { wish: wished }),
+  }));
 
 const file = z.object({ schema: z.literal(1), snapshot, policy: z.unknown().optional() });
 

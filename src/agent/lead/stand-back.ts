@@ -4,7 +4,7 @@ import { QuorateError, isRetryable } from "../../errors.ts";
 import type { EtcdClient, Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import type { ControlView } from "../control/control-view.ts";
-import { listOf, nameOf } from "../../chooser/survey.ts";
+import { listOf, nameOf } from "../../chooser/words.ts";
 
 /** How long a voter must not have answered this leader, though the raft leader hears it. */
 export const unreachableMs = 10_000;

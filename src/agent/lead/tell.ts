@@ -1,6 +1,6 @@
-import type { ClusterSnapshot, Plan } from "../../chooser/index.ts";
-import { differingFlags, type ClusterPolicy } from "../control/policy.ts";
-import { short, type PlanRecord } from "../control/records.ts";
+import type { ClusterSnapshot, Plan, Wish } from "../../chooser/index.ts";
+import { differingFlags, whoCanNotLead, type ClusterPolicy } from "../control/policy.ts";
+import { mostWishesTold, short, type PlanRecord } from "../control/records.ts";
 import type { Outcome } from "./carry-out.ts";
 import type { Look } from "./look.ts";
 
@@ -28,10 +28,16 @@ export function planRecordOf(
     ...("settled" in next && next.settled.blockedBy !== undefined ? { blockedBy: short(next.settled.blockedBy) } : {}),
     ...(outcome && "held" in outcome ? { held: outcome.held } : {}),
     ...(unfit.length === 0 ? {} : { unfit: unfit.toSorted((a, b) => (a.agent < b.agent ? -1 : 1)).slice(0, 20) }),
+    ...(snapshot.wish === undefined ? {} : { wish: wishTold(snapshot.wish) }),
     voters: voters.length,
     learners: snapshot.members.length - voters.length,
     notices: notices(look, snapshot, policy),
   };
+}
+
+function wishTold(wish: Wish): NonNullable<PlanRecord["wish"]> {
+  if ("failed" in wish) return { by: wish.by, why: short(wish.why) };
+  return { by: wish.by, seats: wish.seats.filter((name) => name.length <= 253).slice(0, mostWishesTold) };
 }
 
 function sizeRefusal({ size }: Look): string | undefined {
@@ -46,6 +52,16 @@ function notices(look: Look, snapshot: ClusterSnapshot, policy: ClusterPolicy): 
   }
   const flags = differingFlags(new Map([...look.agents].map(([host, { value }]) => [host, value.flags ?? {}])), policy);
   if (flags !== undefined) said.push(flags);
+  const idle = whoCanNotLead(
+    policy.chooser,
+    [...look.agents].map(([host, { value }]) => [host, value] as const),
+  );
+  if (idle !== undefined) said.push(idle);
+  const { wish } = snapshot;
+  if (wish !== undefined) {
+    for (const wrong of "failed" in wish ? [wish.why] : wish.faults)
+      said.push(`the answer of the chooser ${wish.by} is wrong: ${wrong}`);
+  }
   for (const why of look.refused.slice(0, 10)) said.push(`unreadable key ${why}`);
   return said.map(short).slice(0, 20);
 }

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { listOf } from "../../chooser/survey.ts";
+import { listOf } from "../../chooser/words.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, messageOf } from "../../errors.ts";
 import {
