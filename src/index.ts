@@ -1,7 +1,7 @@
 export { Agent, startAgent } from "./agent/index.ts";
 export type { AgentDeps, AgentExit, AgentOptions, AgentPhase, AgentRole, AgentStatus } from "./agent/index.ts";
 export type { ServerExit } from "./embed/index.ts";
-export { defaultPolicy, dynamicSize } from "./chooser/index.ts";
+export { dynamicSize } from "./chooser/index.ts";
 export type {
   AgentName,
   Choose,

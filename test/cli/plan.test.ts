@@ -73,6 +73,14 @@ describe("from a file", () => {
     expect(paused.out).toContain("waiting: the chooser is paused: upgrade\nwould: promote h3\n");
   });
 
+  test("the wish of a chooser of one's own is in the file, and counts", async () => {
+    const { out } = await quorate(`plan --from ${await saved("ideal 3 | voters h1 h2 h3 | spares h4 | wish h1 h2 h4")}`);
+    expect(out).toContain(" 1. nominate h4\n    because the chooser mine wishes for h4 in place of h3\n");
+    expect(out).toContain(" 4. remove h3\n");
+    const late = await quorate(`plan --from ${await saved("ideal 3 | voters h1 | spares h2 h3 | no-wish late")}`);
+    expect(late.out).toContain("waiting: the chooser mine did not answer in time, so nobody gains or loses a seat\n");
+  });
+
   test("the policy in the file counts", async () => {
     const { out } = await quorate(`plan --from ${await saved("ideal 5 | voters h1 h2 h3 | spares h4 h5", { maxSeats: 3 })}`);
     expect(out).toContain("settled: 3 voters, can lose 1\nblocked by: at most 3 seats are filled (max seats)");

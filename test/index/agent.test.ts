@@ -17,7 +17,15 @@ const voting = (agent: Agent): Promise<AgentStatus> =>
   );
 
 test("the library exports what it documents, and nothing else by accident", () => {
-  expect(Object.keys(library).sort()).toEqual(["Agent", "QuorateError", "exitCodes", "isRetryable", "startAgent", "systemClock"]);
+  expect(Object.keys(library).sort()).toEqual([
+    "Agent",
+    "QuorateError",
+    "dynamicSize",
+    "exitCodes",
+    "isRetryable",
+    "startAgent",
+    "systemClock",
+  ]);
 });
 
 describe("one agent", () => {
