@@ -60,8 +60,8 @@ const openStep = z
   .transform((step) => ({ ...step, agent: step.agent, member: step.member }));
 
 const wish = z.union([
-  z.object({ by: name, seats: names, faults: names }),
   z.object({ by: name, failed: z.enum(["late", "threw", "no-list", "unknown"]), why: z.string().max(1_000).default("") }),
+  z.object({ by: name, seats: names, faults: names }),
 ]);
 
 const snapshot = z
