@@ -4,9 +4,11 @@ import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { passOn, type Clock } from "../clock.ts";
 import { toHex } from "./codec.ts";
+import { Credentials, isStaleToken } from "./credentials.ts";
+import type { Login } from "./credentials.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Endpoints } from "./endpoints.ts";
-import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, wrongCluster } from "./failure.ts";
+import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, reasonOf, wrongCluster } from "./failure.ts";
 import type { Rpcs } from "./link.ts";
 import { inTime, late } from "./signals.ts";
 import type { CallOptions } from "./types.ts";
@@ -30,6 +32,8 @@ export interface CallKind {
   readonly requireLeader?: boolean;
   /** After a deadline or abort the connection is cut, so that the request cannot arrive later. Default false. */
   readonly resetWhenLate?: boolean;
+  /** Goes without a token: it gets one. Default false. */
+  readonly anonymous?: boolean;
 }
 
 /** An endpoint that answered for another cluster. Ids in hex. */
@@ -49,6 +53,8 @@ export class Caller {
   readonly #running = new Set<Promise<unknown>>();
   readonly #tries = new Set<AbortController>();
   readonly #deadlines: Deadlines;
+  /** Undefined where nobody logs in. */
+  readonly credentials: Credentials | undefined;
   #clusterId: string | undefined;
 
   constructor(
@@ -57,6 +63,7 @@ export class Caller {
     log: Logger | undefined,
     clusterId?: string,
     onForeign?: (foreign: Foreign) => void,
+    login?: Login,
   ) {
     this.endpoints = endpoints;
     this.clock = clock;
@@ -64,6 +71,7 @@ export class Caller {
     this.#clusterId = clusterId;
     this.#onForeign = onForeign;
     this.#deadlines = new Deadlines(clock);
+    this.credentials = login && new Credentials(clock, () => this.#authenticate(login));
     // Every stream and session ends with the client: many listeners are no leak.
     setMaxListeners(0, this.closing);
   }
@@ -143,6 +151,7 @@ export class Caller {
     const pinned = options.endpoint !== undefined;
     let failure: QuorateError | undefined;
     let pause = pauseMs.first;
+    let renewed = false;
     for (;;) {
       this.admit(options.signal);
       const left = untilMs - this.clock.nowMs();
@@ -162,6 +171,11 @@ export class Caller {
       const shareMs = pinned ? left : shareOf(left, untried.length);
       const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, pinned }, options, attempt);
       if ("value" in result) return result.value;
+      if (this.credentials !== undefined && !renewed && isStaleToken(result.failure)) {
+        renewed = true;
+        tried.delete(endpoint);
+        continue;
+      }
       const safe = kind.repeatable || !mayHaveHappened(result.failure);
       if (pinned || !safe || !isOfEndpoint(result.failure)) throw result.failure;
       // The last try is often cut short by the deadline; what the one before met with tells more.
@@ -202,9 +216,11 @@ export class Caller {
     const onHeader = (header: IResponseHeader): void => {
       this.checkCluster(header, kind.what, endpoint);
     };
+    let token: string | undefined;
     try {
+      token = kind.anonymous === true ? undefined : (await this.credentials?.pass())?.token;
       const value = await link.call(
-        { signal: own.signal, requireLeader: kind.requireLeader ?? true, proveFirst: kind.writes, onSent, onHeader },
+        { signal: own.signal, requireLeader: kind.requireLeader ?? true, token, proveFirst: kind.writes, onSent, onHeader },
         (rpcs) => attempt(rpcs, endpoint),
       );
       // A pinned call says nothing of what others need: a follower that is cut off still tells its status.
@@ -219,6 +235,7 @@ export class Caller {
           ? lateFailure({ ...circumstances, sent: request.sent }, this.clock.nowMs() - startMs)
           : failureOf(error, { ...circumstances, sent: request.sent });
       if (isOfEndpoint(failure)) this.endpoints.failed(endpoint);
+      if (isStaleToken(failure)) await this.credentials?.forget(token);
       // Nothing at all came back, not even an acknowledgement of http2: a new connection may work where this one is stuck.
       if (failure.code === "DEADLINE" && request.sent && link.bytesReceived === request.bytesBefore) link.reset();
       return { failure };
@@ -227,6 +244,17 @@ export class Caller {
       this.#tries.delete(own);
       release();
       giveBack();
+    }
+  }
+
+  async #authenticate({ user, password }: Login): Promise<string | undefined> {
+    const kind = { what: `log in as ${user}`, repeatable: true, writes: false, anonymous: true };
+    try {
+      const { token } = await this.run(kind, {}, ({ auth }) => auth.authenticate({ name: user, password }));
+      return token;
+    } catch (error) {
+      if (reasonOf(error).includes("authentication is not enabled")) return undefined;
+      throw error;
     }
   }
 

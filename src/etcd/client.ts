@@ -4,6 +4,7 @@ import { within, type Clock } from "../clock.ts";
 import { Caller } from "./caller.ts";
 import type { Foreign } from "./caller.ts";
 import { bytes, rangeResult, rangesIn, revisionOf, toHex, toNumber, txnRequest } from "./codec.ts";
+import type { Login } from "./credentials.ts";
 import { Endpoints } from "./endpoints.ts";
 import * as membership from "./membership.ts";
 import { lateFailure } from "./failure.ts";
@@ -20,6 +21,8 @@ export interface EtcdClientOptions {
   readonly preferred?: string;
   /** Hex. Default: that of the first response. */
   readonly clusterId?: string;
+  /** For an etcd with authentication. The token is got with the first call, and again when it has expired. */
+  readonly login?: Login;
   /** Raised each time another cluster answers on one of the endpoints; nothing of it is used, and the endpoint is left alone for a while. */
   readonly onForeign?: (foreign: Foreign) => void;
   /** The largest message taken from a server, in bytes. Default 256 MiB. */
@@ -55,7 +58,7 @@ export class EtcdClient implements AsyncDisposable {
     this.#wires = options.wires ?? networkWires;
     this.randomBytes = options.randomBytes ?? randomBytes;
     this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived, this.#wires);
-    this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId, options.onForeign);
+    this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId, options.onForeign, options.login);
     this.keepAlives = new KeepAlives(this.caller);
     this.watches = new WatchStreams(this.caller);
   }

@@ -1,5 +1,6 @@
 export { EtcdClient } from "./client.ts";
 export type { EtcdClientOptions } from "./client.ts";
+export type { Login } from "./credentials.ts";
 export type { CallHooks, Link, LinkHandlers, LinkStream, Rpcs, StreamMethod, Wires } from "./link.ts";
 export { rpcsOver } from "./link.ts";
 export type {

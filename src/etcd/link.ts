@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import type { Socket } from "node:net";
 import type * as Grpc from "@grpc/grpc-js";
-import type { ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
+import type { AuthClient, ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
 import type * as ConnectionPool from "etcd3/lib/connection-pool.js";
 import type * as Rpc from "etcd3/lib/rpc.js";
 import { ConnectionGone } from "./failure.ts";
@@ -39,6 +39,7 @@ export interface Rpcs {
   readonly lease: LeaseClient;
   readonly cluster: ClusterClient;
   readonly maintenance: MaintenanceClient;
+  readonly auth: AuthClient;
 }
 
 export interface CallHooks {
@@ -46,6 +47,8 @@ export interface CallHooks {
   readonly signal: AbortSignal;
   /** Have an endpoint without raft leader refuse at once. */
   readonly requireLeader: boolean;
+  /** Of an etcd with authentication. */
+  readonly token?: string | undefined;
   /** The request leaves now. */
   readonly onSent: () => void;
   /** Every response's header; throws to refuse the response. */
@@ -106,6 +109,8 @@ export interface StreamMethod {
   readonly service: "Watch" | "Lease";
   readonly method: "watch" | "leaseKeepAlive";
   readonly requireLeader: boolean;
+  /** Of an etcd with authentication. It counts as long as the stream lives. */
+  readonly token?: string | undefined;
 }
 
 /** How endpoints are reached. */
@@ -129,6 +134,7 @@ export function rpcsOver(exec: (service: keyof typeof Services, method: string, 
     lease: new rpc.LeaseClient(callable),
     cluster: new rpc.ClusterClient(callable),
     maintenance: new rpc.MaintenanceClient(callable),
+    auth: new rpc.AuthClient(callable),
   };
 }
 
@@ -165,7 +171,7 @@ export class GrpcLink implements Link {
     const wire = await this.#ready(signal);
     signal.throwIfAborted();
     const client = wire.host.getServiceClient(stream.service) as unknown as Record<string, DuplexMethod>;
-    const duplex = client[stream.method]!.call(client, metadata(stream.requireLeader), {});
+    const duplex = client[stream.method]!.call(client, metadata(stream), {});
     let over = false;
     const end = (error: unknown): void => {
       if (over) return;
@@ -269,7 +275,7 @@ function invoke(
   service: keyof typeof Services,
   method: string,
   request: unknown,
-  { signal, requireLeader, onHeader }: Pick<CallHooks, "signal" | "requireLeader" | "onHeader">,
+  { signal, onHeader, ...hooks }: Pick<CallHooks, "signal" | "requireLeader" | "token" | "onHeader">,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     // It may have fired since the last await; a listener added now would not hear of it.
@@ -279,7 +285,7 @@ function invoke(
       reject(signal.reason as Error);
       call.cancel();
     };
-    const call = client[method]!.call(client, request, metadata(requireLeader), {}, (error, response) => {
+    const call = client[method]!.call(client, request, metadata(hooks), {}, (error, response) => {
       signal.removeEventListener("abort", abort);
       if (error) {
         reject(error);
@@ -309,9 +315,10 @@ async function whyNotConnected(wire: Wire, signal: AbortSignal): Promise<unknown
   }
 }
 
-function metadata(requireLeader: boolean): Grpc.Metadata {
+function metadata({ requireLeader, token }: Pick<CallHooks, "requireLeader" | "token">): Grpc.Metadata {
   const made = new grpc.Metadata();
   if (requireLeader) made.set("hasleader", "true");
+  if (token !== undefined) made.set("token", token);
   return made;
 }
 

@@ -1,6 +1,8 @@
 import type { IResponseHeader } from "etcd3";
 import { QuorateError } from "../errors.ts";
 import type { Caller } from "./caller.ts";
+import { isStaleToken } from "./credentials.ts";
+import type { Pass } from "./credentials.ts";
 import { failureOf, isOfEndpoint, lateFailure } from "./failure.ts";
 import type { LinkStream } from "./link.ts";
 import { passOn } from "../clock.ts";
@@ -22,6 +24,8 @@ export interface StreamHandlers<Response> {
 /** A stream of one endpoint. */
 export interface EndpointStream<Request> extends LinkStream<Request> {
   readonly endpoint: string;
+  /** What it was opened with, where the client logs in. */
+  readonly pass: Pass | undefined;
   /**
    * Tells that an answer is overdue: closes the stream, has the endpoint tried last for a while, and cuts the connection where
    * nothing at all arrived since the last write. Returns the failure.
@@ -49,6 +53,7 @@ export async function openStream<Request, Response extends { readonly header?: I
   const release = passOn([options.signal, closing], dialling);
   const timer = abortAfter(caller.clock, options.timeoutMs, dialling);
   let stream: LinkStream<Request> | undefined;
+  let pass: Pass | undefined;
   let over = false;
   const onClosing = (): void => {
     end(closing.reason);
@@ -58,7 +63,9 @@ export async function openStream<Request, Response extends { readonly header?: I
   });
   closing.addEventListener("abort", onClosing);
   try {
-    stream = await link.open<Request, Response>({ ...kind, requireLeader: true }, { onData, onEnd: lost }, dialling.signal);
+    pass = await caller.credentials?.pass();
+    const method = { ...kind, requireLeader: true, token: pass?.token };
+    stream = await link.open<Request, Response>(method, { onData, onEnd: lost }, dialling.signal);
   } catch (error) {
     close();
     caller.admit(options.signal);
@@ -76,6 +83,7 @@ export async function openStream<Request, Response extends { readonly header?: I
   let bytesBefore = link.bytesReceived;
   return {
     endpoint,
+    pass,
     write: (request) => {
       bytesBefore = link.bytesReceived;
       open.write(request);
@@ -102,6 +110,7 @@ export async function openStream<Request, Response extends { readonly header?: I
   function lost(error: unknown): void {
     const failure = failureOf(error, { what, endpoint, sent: true });
     if (isOfEndpoint(failure)) endpoints.failed(endpoint);
+    if (isStaleToken(failure)) void caller.credentials?.forget(pass?.token);
     end(failure);
   }
 

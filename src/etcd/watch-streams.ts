@@ -2,6 +2,7 @@ import type { IEvent, IWatchRequest, IWatchResponse } from "etcd3";
 import { QuorateError } from "../errors.ts";
 import type { Caller } from "./caller.ts";
 import { bytes, revisionOf, toNumber } from "./codec.ts";
+import { mayBeStaleToken } from "./credentials.ts";
 import { failureOf, isTooLarge, lateFailure } from "./failure.ts";
 import { status } from "./membership.ts";
 import type { Circumstances } from "./failure.ts";
@@ -158,7 +159,7 @@ class SharedStream {
     this.#responses++;
     const member = response.created ? this.#answered(response) : this.#watches.get(toNumber(response.watch_id));
     if (response.canceled) {
-      if (member) this.#finish(member, endOf(response, this.#of(member)));
+      if (member) this.#finish(member, this.#expired(endOf(response, this.#of(member))));
       return;
     }
     if (response.created) {
@@ -181,6 +182,18 @@ class SharedStream {
     this.#creating = this.#creating.filter((one) => one !== member);
     member?.answered.abort();
     return member;
+  }
+
+  /** With a token that was got earlier a refusal may be the token's: the next watch goes on a stream with another; those on this one stay. */
+  #expired(ended: Ended): Ended {
+    const { credentials } = this.#caller;
+    const pass = this.#stream?.pass;
+    if (ended.why !== "lost" || !credentials || !pass || credentials.isFresh(pass) || !mayBeStaleToken(ended.failure))
+      return ended;
+    void credentials.forget(pass.token);
+    this.#onOver();
+    const details = { retryable: true, cause: ended.failure, data: { endpoint: this.#endpoint } };
+    return { why: "lost", failure: new QuorateError("UNREACHABLE", `Cannot ${this.#what}: its token may have expired`, details) };
   }
 
   #leave(member: Member): void {
