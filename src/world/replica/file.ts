@@ -9,7 +9,7 @@ import type { Env, Meta } from "./format.ts";
 const mostLog = 16 * 1024 * 1024;
 
 /** What a file says of itself before anything is in it. */
-export type NewMeta = Pick<Meta, "format" | "clusterId" | "namespace" | "bootId">;
+export type NewMeta = Pick<Meta, "format" | "clusterId" | "namespace" | "history" | "bootId">;
 
 /**
  * One file, written: by one process, the feeder. Entries and the revision they belong to change together or not at all. Once a write

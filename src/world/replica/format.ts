@@ -13,6 +13,8 @@ export interface Meta {
   readonly format: number;
   readonly clusterId: string;
   readonly namespace: string;
+  /** A new one each time the store is another than before: a restore, a successor. Revisions of two do not compare. */
+  readonly history: string;
   /** Of the machine's start in which the file was written: it is never synced to disk. */
   readonly bootId: string;
   readonly revision: number;

@@ -9,7 +9,7 @@ import { probe } from "../../../src/world/replica/programs.ts";
 import { FileReader } from "../../../src/world/replica/snapshot.ts";
 import { temporaryFolder } from "../../support/etcd-server.ts";
 
-const meta = { format: formatVersion, clusterId: "c1", namespace: "/_mgmt", bootId: "b1" };
+const meta = { format: formatVersion, clusterId: "c1", namespace: "/_mgmt", history: "h1", bootId: "b1" };
 
 function entry(name: string, value: Buffer | string, modRevision: number, lease = "0"): RawEntry {
   return { key: Buffer.from(name), value: Buffer.from(value), createRevision: 2, modRevision, version: 1, lease };

@@ -1,0 +1,16 @@
+/** What a feeder is started with. */
+export interface FeederSettings {
+  readonly folder: string;
+  readonly namespace: string;
+  /** Seeds; what the folder knows is added. */
+  readonly endpoints: readonly string[];
+  /** Hex; what is there of another cluster is no copy of this one. */
+  readonly clusterId?: string;
+  readonly group?: string;
+  readonly mostBytes: number;
+  /** Where the machine's boot id is read: for tests. */
+  readonly bootIdPath?: string;
+}
+
+/** Exit codes of the feeder's process that its starter understands. */
+export const feederExit = { done: 0, another: 3 } as const;

@@ -1,0 +1,145 @@
+import { constants, readFileSync } from "node:fs";
+import { access, chmod, chown, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf, QuorateError } from "../../errors.ts";
+
+/** What lies beside the file: what it is of, and where its cluster can be found. */
+export interface FolderRecord {
+  readonly namespace: string;
+  readonly clusterId: string;
+  readonly endpoints: readonly string[];
+  /** See Meta. */
+  readonly history: string;
+  /** Name of the file in force. */
+  readonly file: string;
+}
+
+/** A unix socket's path has 107 bytes at most. */
+const longestSocketPath = 100;
+
+/** The folder of one replica: its file, the record beside it, the lock and the socket of its feeder. */
+export class ReplicaFolder {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /**
+   * Makes the folder, for its owner alone or for a group too.
+   *
+   * @throws QuorateError PREFIX_UNUSABLE
+   */
+  async make(group: string | undefined): Promise<void> {
+    try {
+      await mkdir(this.path, { recursive: true, mode: 0o700 });
+      if (group === undefined) return;
+      await chown(this.path, -1, groupId(group));
+      // What is made in it belongs to the group.
+      await chmod(this.path, 0o2770);
+    } catch (error) {
+      const hint = group === undefined ? "Use another folder" : `Only root and members of ${group} may give it to that group`;
+      throw new QuorateError("PREFIX_UNUSABLE", `Cannot use ${this.path} for the replica: ${codeOf(error)}`, {
+        cause: error,
+        hint,
+        data: { folder: this.path },
+      });
+    }
+  }
+
+  /** Why this process may not use the folder; undefined where it may, or where there is none yet. */
+  async whyNotUsable(): Promise<string | undefined> {
+    try {
+      await access(this.path, constants.R_OK | constants.W_OK | constants.X_OK);
+      return undefined;
+    } catch (error) {
+      return codeOf(error) === "ENOENT" ? undefined : `${this.path} may not be read by this user (${codeOf(error)})`;
+    }
+  }
+
+  /** Undefined where there is none, or none that can be understood. */
+  async record(): Promise<FolderRecord | undefined> {
+    try {
+      const { namespace, clusterId, endpoints, history, file } = JSON.parse(
+        await readFile(this.#recordPath, "utf8"),
+      ) as FolderRecord;
+      const sound =
+        [namespace, clusterId, history, file].every((text) => typeof text === "string") && /^data-\d+\.mdb$/.test(file);
+      return sound && Array.isArray(endpoints) ? { namespace, clusterId, endpoints, history, file } : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whole or as it was before. */
+  async writeRecord(record: FolderRecord, mode: number): Promise<void> {
+    const temporary = `${this.#recordPath}.new`;
+    await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode });
+    await rename(temporary, this.#recordPath);
+  }
+
+  /** The next name of a file, behind all there are. */
+  async nextFile(): Promise<string> {
+    const numbers = (await readdir(this.path)).map((name) => Number(/^data-(\d+)\.mdb/.exec(name)?.[1] ?? 0));
+    return `data-${Math.max(0, ...numbers) + 1}.mdb`;
+  }
+
+  /** Removes every file but one. Who has one open keeps what it holds. */
+  async removeFiles(but: string | undefined): Promise<void> {
+    for (const name of await readdir(this.path)) {
+      const file = /^(data-\d+\.mdb)(-lock)?$/.exec(name)?.[1];
+      if (file !== undefined && file !== but) await rm(join(this.path, name), { force: true });
+    }
+  }
+
+  filePath(file: string): string {
+    return join(this.path, file);
+  }
+
+  get lockPath(): string {
+    return join(this.path, "feeder.lock");
+  }
+
+  /** Where the feeder listens. `release` once the socket is bound or connected. */
+  async socketPath(): Promise<{ readonly path: string; readonly release: () => Promise<void> }> {
+    const path = join(this.path, "feeder.sock");
+    if (Buffer.byteLength(path) <= longestSocketPath) return { path, release: async () => undefined };
+    const handle: FileHandle = await open(this.path, constants.O_RDONLY | constants.O_DIRECTORY);
+    return { path: `/proc/self/fd/${handle.fd}/feeder.sock`, release: () => handle.close() };
+  }
+
+  get #recordPath(): string {
+    return join(this.path, "replica.json");
+  }
+}
+
+/** @throws QuorateError INVALID_OPTION */
+export function groupId(group: string): number {
+  if (/^\d+$/.test(group)) return Number(group);
+  const line = readFileSync("/etc/group", "utf8")
+    .split("\n")
+    .find((text) => text.startsWith(`${group}:`));
+  const id = Number(line?.split(":")[2]);
+  if (line === undefined || !Number.isInteger(id)) {
+    const data = { option: "worldGroup" };
+    throw new QuorateError("INVALID_OPTION", `Cannot use the group ${JSON.stringify(group)}: there is none of that name`, {
+      data,
+    });
+  }
+  return id;
+}
+
+/** Changes with every start of the machine; undefined where nobody can tell. */
+export function bootId(path = "/proc/sys/kernel/random/boot_id"): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function codeOf(error: unknown): string {
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code : messageOf(error);
+}

@@ -1,0 +1,18 @@
+export { openReplica } from "./open.ts";
+export { Replica } from "./replica.ts";
+export { ReplicaWrites } from "./writes.ts";
+export type { Entry, EntryChange } from "./entry.ts";
+export type { Relist, RelistCause } from "./protocol.ts";
+export type {
+  Following,
+  OnReplicaNews,
+  ReadMany,
+  ReadMode,
+  ReadOne,
+  ReadOptions,
+  ReadPoint,
+  ReplicaMetrics,
+  ReplicaNews,
+  ReplicaOptions,
+  ReplicaStatus,
+} from "./types.ts";

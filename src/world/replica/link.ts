@@ -1,0 +1,193 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { open, readFile } from "node:fs/promises";
+import { connect } from "node:net";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { Clock } from "../../clock.ts";
+import { messageOf } from "../../errors.ts";
+import { feederExit } from "./feeder-settings.ts";
+import type { FeederSettings } from "./feeder-settings.ts";
+import type { ReplicaFolder } from "./folder.ts";
+import { programPath } from "./programs.ts";
+import { onMessages, send } from "./protocol.ts";
+import type { FeederPosition, FeederState, FromFeeder, ToFeeder } from "./protocol.ts";
+
+/** Between two tries to reach a feeder. */
+const pauseMs = { first: 5, most: 50, failed: 2_000 };
+/** A feeder that ends by itself this often in a row cannot be had. */
+const mostFailures = 3;
+
+/**
+ * The connection of one user to the feeder of a folder. It starts one where there is none, and again when that has died: of several
+ * users one wins, by the folder's lock, and all use its feeder.
+ */
+export class FeederLink implements AsyncDisposable {
+  readonly #folder: ReplicaFolder;
+  readonly #settings: FeederSettings;
+  readonly #clock: Clock;
+  readonly #log: Logger | undefined;
+  readonly #onNews: () => void;
+  readonly #over = new AbortController();
+  readonly #running: Promise<void>;
+  #socket: Socket | undefined;
+  #starting = false;
+  #failures = 0;
+  #state: FeederState | undefined;
+  #position: FeederPosition | undefined;
+  #trouble: string | undefined;
+  /** How often a connection was made. */
+  connections = 0;
+
+  /** `onNews` is called after anything has changed, and must not throw. */
+  constructor(folder: ReplicaFolder, settings: FeederSettings, clock: Clock, log: Logger | undefined, onNews: () => void) {
+    this.#folder = folder;
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#log = log;
+    this.#onNews = onNews;
+    this.#running = this.#run().catch(() => undefined);
+  }
+
+  /** What was told last; of the feeder before where there is none at present. */
+  get state(): FeederState | undefined {
+    return this.#state;
+  }
+
+  get position(): FeederPosition | undefined {
+    return this.#position;
+  }
+
+  get connected(): boolean {
+    return this.#socket !== undefined;
+  }
+
+  /** Why there is no feeder, and will hardly be one. */
+  get trouble(): string | undefined {
+    return this.#state?.refused ?? this.#trouble;
+  }
+
+  tell(message: ToFeeder): void {
+    if (this.#socket !== undefined) send(this.#socket, message);
+  }
+
+  /** The feeder ends where this was its last user. Idempotent. */
+  async close(): Promise<void> {
+    this.#over.abort(new Error("The replica was closed"));
+    this.#socket?.destroy();
+    await this.#running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #run(): Promise<never> {
+    for (let pause = pauseMs.first; ;) {
+      const socket = await this.#dial();
+      if (socket !== undefined) {
+        pause = pauseMs.first;
+        await this.#talk(socket);
+        this.#onNews();
+        this.#over.signal.throwIfAborted();
+        continue;
+      }
+      if (!this.#starting) void this.#start();
+      await this.#clock.sleep(this.#failures >= mostFailures ? pauseMs.failed : pause, this.#over.signal);
+      pause = Math.min(2 * pause, pauseMs.most);
+    }
+  }
+
+  async #dial(): Promise<Socket | undefined> {
+    try {
+      const { path, release } = await this.#folder.socketPath();
+      try {
+        const socket = connect({ path });
+        socket.on("error", () => undefined);
+        await once(socket, "connect", { signal: this.#over.signal });
+        return socket;
+      } finally {
+        await release();
+      }
+    } catch {
+      this.#over.signal.throwIfAborted();
+      return undefined;
+    }
+  }
+
+  /** Until the connection ends. */
+  async #talk(socket: Socket): Promise<void> {
+    if (this.#over.signal.aborted) {
+      socket.destroy();
+      return;
+    }
+    this.#socket = socket;
+    this.connections++;
+    onMessages<FromFeeder>(socket, (message) => {
+      this.#failures = 0;
+      this.#trouble = undefined;
+      if (message.kind === "at") this.#position = message;
+      else this.#take(message);
+      this.#onNews();
+    });
+    await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    this.#socket = undefined;
+  }
+
+  #take(state: FeederState): void {
+    const { lastRelist } = state;
+    if (lastRelist !== undefined && JSON.stringify(lastRelist) !== JSON.stringify(this.#state?.lastRelist)) {
+      this.#log?.[lastRelist.cause === "empty" ? "debug" : "info"](
+        { ...lastRelist, folder: this.#folder.path },
+        "the replica was listed anew",
+      );
+    }
+    if (state.refused !== undefined && this.#state?.refused === undefined) {
+      this.#log?.warn({ why: state.refused, folder: this.#folder.path }, "no replica is kept");
+    }
+    this.#state = state;
+  }
+
+  /** Never rejects. */
+  async #start(): Promise<void> {
+    this.#starting = true;
+    try {
+      const ended = await this.#runFeeder();
+      if (ended !== undefined) {
+        this.#failures++;
+        this.#trouble = this.#failures >= mostFailures ? ended : undefined;
+        this.#log?.warn({ why: ended, folder: this.#folder.path }, "the replica's feeder has ended");
+        this.#onNews();
+      }
+    } finally {
+      this.#starting = false;
+    }
+  }
+
+  /** Resolves when it has ended, with the reason where that is no good one. It goes on without us. */
+  async #runFeeder(): Promise<string | undefined> {
+    const args = [programPath("feeder-main"), JSON.stringify(this.#settings)];
+    const said = join(this.#folder.path, "feeder.log");
+    // A file and no pipe: it may say something when we have gone.
+    const log = await open(said, "w", 0o600);
+    // Not in our group: a ^C at our terminal is not for it, and other programs may use it when we have gone.
+    const child = spawn(process.execPath, args, { detached: true, stdio: ["ignore", "ignore", log.fd], cwd: this.#folder.path });
+    child.unref();
+    let leave = (): void => undefined;
+    const ended = await new Promise<string | undefined>((resolve) => {
+      child.once("error", (error) => resolve(messageOf(error)));
+      child.once("exit", (code, signal) => {
+        const good = code === feederExit.done || code === feederExit.another;
+        resolve(good ? undefined : `it ended with ${signal ?? `exit code ${code}`}`);
+      });
+      leave = () => resolve(undefined);
+      this.#over.signal.addEventListener("abort", leave, { once: true });
+    });
+    this.#over.signal.removeEventListener("abort", leave);
+    await log.close();
+    if (ended === undefined) return undefined;
+    const text = await readFile(said, "utf8").catch(() => "");
+    return /^.*Error: .*$/m.exec(text)?.[0] ?? ended;
+  }
+}

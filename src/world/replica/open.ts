@@ -1,0 +1,120 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { createHash, randomInt } from "node:crypto";
+import { QuorateError } from "../../errors.ts";
+import { EtcdClient } from "../../etcd/index.ts";
+import { keysUnder } from "../../keys.ts";
+import type { Keys } from "../../keys.ts";
+import type { FeederSettings } from "./feeder-settings.ts";
+import { groupId, ReplicaFolder } from "./folder.ts";
+import { FeederLink } from "./link.ts";
+import { Replica } from "./replica.ts";
+import type { ReplicaOptions } from "./types.ts";
+import { readPosition } from "./wire.ts";
+
+const defaultMostBytes = 1024 * 1024 * 1024;
+
+/**
+ * Opens the World's keys for reading. Nothing is started before the first read or watch; the cluster is asked here only where neither
+ * `folder` nor `clusterId` says which copy is meant.
+ *
+ * @throws QuorateError INVALID_OPTION; PREFIX_UNUSABLE; and UNREACHABLE or DEADLINE where the cluster has to be asked, does not answer,
+ *   and no copy of it is known
+ */
+export async function openReplica(options: ReplicaOptions): Promise<Replica> {
+  const keys = keysUnder(options.namespace ?? "/_mgmt");
+  if (options.worldGroup !== undefined) groupId(options.worldGroup);
+  const because: string[] = [];
+  const wanted = options.folder === undefined ? undefined : new ReplicaFolder(options.folder);
+  const record = options.replica === false ? undefined : await wanted?.record();
+  const endpoints = [...new Set([...(options.endpoints ?? []), ...(record?.endpoints ?? [])])];
+  if (endpoints.length === 0) {
+    throw new QuorateError("INVALID_OPTION", "Cannot open the replica: there are no endpoints, and its folder knows none", {
+      hint: "Name at least one endpoint, or the folder of a replica that is fed on this host",
+      data: { option: "endpoints" },
+    });
+  }
+  const { clock, log } = options;
+  const clusterId = options.clusterId ?? record?.clusterId;
+  const client = EtcdClient.create({
+    endpoints,
+    clock,
+    ...(log === undefined ? {} : { log }),
+    ...(clusterId === undefined ? {} : { clusterId }),
+  });
+  try {
+    const folder = options.replica === false ? undefined : await usableFolder(options, wanted, keys, client, because);
+    if (options.replica === false) because.push("no replica is wanted");
+    return new Replica({
+      client,
+      keys,
+      clock,
+      because,
+      folder: folder?.path,
+      link:
+        folder === undefined
+          ? undefined
+          : (onNews) => new FeederLink(folder, settingsOf(options, folder, keys), clock, log, onNews),
+      random: options.random ?? (() => randomInt(2 ** 32) / 2 ** 32),
+      auditEveryMs: options.auditEveryMs,
+      uptimeMs: options.uptimeMs,
+    });
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}
+
+function settingsOf(options: ReplicaOptions, folder: ReplicaFolder, keys: Keys): FeederSettings {
+  const { clusterId, worldGroup, bootIdPath } = options;
+  return {
+    folder: folder.path,
+    namespace: keys.namespace,
+    endpoints: options.endpoints ?? [],
+    mostBytes: options.mostBytes ?? defaultMostBytes,
+    ...(clusterId === undefined ? {} : { clusterId }),
+    ...(worldGroup === undefined ? {} : { group: worldGroup }),
+    ...(bootIdPath === undefined ? {} : { bootIdPath }),
+  };
+}
+
+async function usableFolder(
+  options: ReplicaOptions,
+  wanted: ReplicaFolder | undefined,
+  keys: Keys,
+  client: EtcdClient,
+  because: string[],
+): Promise<ReplicaFolder> {
+  if (wanted !== undefined) {
+    const why = await wanted.whyNotUsable();
+    if (why === undefined) {
+      await wanted.make(options.worldGroup);
+      return wanted;
+    }
+    because.push(why);
+    options.log?.warn({ why }, "the replica's folder is another one");
+  }
+  const own = await ownFolder(options, keys, client);
+  await own.make(undefined);
+  return own;
+}
+
+/** In the user's cache folder, by cluster and namespace; where the cluster does not answer, the copy that knows one of its endpoints. */
+async function ownFolder(options: ReplicaOptions, keys: Keys, client: EtcdClient): Promise<ReplicaFolder> {
+  const parent = join(homedir(), ".cache", "quorate", "world");
+  await mkdir(parent, { recursive: true, mode: 0o700 });
+  const suffix = createHash("sha256").update(keys.namespace).digest("hex").slice(0, 12);
+  try {
+    const clusterId = options.clusterId ?? (await readPosition(client, keys.aroundWorld, {})).clusterId;
+    return new ReplicaFolder(join(parent, `${clusterId}-${suffix}`));
+  } catch (error) {
+    for (const name of await readdir(parent)) {
+      if (!name.endsWith(`-${suffix}`)) continue;
+      const folder = new ReplicaFolder(join(parent, name));
+      const record = await folder.record();
+      if (record?.endpoints.some((url) => options.endpoints?.includes(url) === true) === true) return folder;
+    }
+    throw error;
+  }
+}

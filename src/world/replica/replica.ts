@@ -1,0 +1,418 @@
+import { uptime } from "node:os";
+import { aborted, passOn, within } from "../../clock.ts";
+import type { Clock } from "../../clock.ts";
+import { QuorateError } from "../../errors.ts";
+import type { EtcdClient } from "../../etcd/index.ts";
+import type { KeyRange, Keys } from "../../keys.ts";
+import { compareWithCluster } from "./audit.ts";
+import { Barrier } from "./barrier.ts";
+import { Copy } from "./copy.ts";
+import { Damaged } from "./entry.ts";
+import type { Entry } from "./entry.ts";
+import { FollowDirect } from "./follow-direct.ts";
+import type { FeederLink } from "./link.ts";
+import { Subscription } from "./subscription.ts";
+import type {
+  Following,
+  OnReplicaNews,
+  ReadMany,
+  ReadMode,
+  ReadOne,
+  ReadOptions,
+  ReplicaMetrics,
+  ReplicaStatus,
+} from "./types.ts";
+import { named, readPage, readPosition } from "./wire.ts";
+
+export interface ReplicaParts {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  /** Starts or joins the feeder; undefined where reads are direct. Called once, with what is first asked of the replica. */
+  readonly link: ((onNews: () => void) => FeederLink) | undefined;
+  readonly folder: string | undefined;
+  readonly because: readonly string[];
+  readonly random: () => number;
+  readonly auditEveryMs: number | undefined;
+  readonly uptimeMs: (() => number) | undefined;
+}
+
+const defaultTimeoutMs = 5_000;
+
+/**
+ * The World's keys on this host, as far as one program reads them: see {@link ReadMode} for how fresh. The first read or watch starts
+ * the feeder, or joins the one that another program has started; the feeder ends with its last user.
+ *
+ * Reads throw QuorateError STALE (the replica does not get as far as the read needs; retryable), and `direct` ones what every call of
+ * the wire throws; CLOSED; or the signal's reason.
+ */
+export class Replica implements AsyncDisposable {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  readonly #parts: ReplicaParts;
+  readonly #clock: Clock;
+  readonly #uptimeMs: () => number;
+  readonly #copy: Copy | undefined;
+  readonly #barrier: Barrier<number>;
+  readonly #subscriptions = new Set<Subscription | FollowDirect>();
+  readonly #over = new AbortController();
+  readonly #barriers = { joined: 0, waitMs: 0, failed: 0 };
+  #directReads = 0;
+  /** Session reads are not older than this, within one history. */
+  #floor = 0;
+  #floorHistory: string | undefined;
+  /** The last linearizable look: when it was sent, and what the store had then. */
+  #looked = { atMs: -Infinity, revision: 0 };
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: ReplicaParts) {
+    this.#parts = parts;
+    this.client = parts.client;
+    this.keys = parts.keys;
+    this.#clock = parts.clock;
+    this.#uptimeMs = parts.uptimeMs ?? (() => 1_000 * uptime());
+    this.#barrier = new Barrier(() => this.#look());
+    const { link, folder } = parts;
+    if (link !== undefined && folder !== undefined) {
+      this.#copy = new Copy(folder, link, () => {
+        for (const subscription of this.#subscriptions) subscription.pump();
+      });
+    }
+    if (parts.auditEveryMs !== undefined) void this.#auditEvery(parts.auditEveryMs);
+  }
+
+  /** One key. */
+  async get(key: string, options: ReadOptions = {}): Promise<ReadOne> {
+    if (await this.#prepared(options)) {
+      const copy = this.#copy!;
+      const entry = this.#checked(() => copy.get(key));
+      return { entry, ...this.#point() };
+    }
+    const page = await this.#direct({ start: key }, options);
+    const entry = page.entries[0];
+    return { entry: entry === undefined ? undefined : named(entry), revision: page.revision, ageMs: 0 };
+  }
+
+  /** Keys of a range in order of their bytes. */
+  async range(range: KeyRange, options: ReadOptions & { readonly limit?: number } = {}): Promise<ReadMany> {
+    const { limit } = options;
+    if (await this.#prepared(options)) {
+      const copy = this.#copy!;
+      const entries = this.#checked(() => copy.range(range, limit === undefined ? undefined : limit + 1));
+      const more = limit !== undefined && entries.length > limit;
+      return { entries: more ? entries.slice(0, limit) : entries, more, ...this.#point() };
+    }
+    const page = await this.#direct(range, options, limit);
+    return { entries: page.entries.map(named), more: page.more, revision: page.revision, ageMs: 0 };
+  }
+
+  /**
+   * One key as the replica has it, for hot loops: what `local` reads say. Within one turn of the event loop it never changes.
+   *
+   * @throws QuorateError STALE while there is no copy (await `ready()` once), also where reads are direct; CLOSED
+   */
+  getSync(key: string): Entry | undefined {
+    return this.#copyNow(key, (copy) => copy.get(key));
+  }
+
+  /** {@link getSync} for a range. */
+  rangeSync(range: KeyRange, limit?: number): readonly Entry[] {
+    return this.#copyNow(range.start, (copy) => copy.range(range, limit));
+  }
+
+  /** Resolves when there is a copy, or when it is clear that reads will be direct. Starts the feeder. */
+  async ready(options: Pick<ReadOptions, "signal" | "timeoutMs"> = {}): Promise<void> {
+    await this.#hasCopy(options, "the replica");
+  }
+
+  /** A revision that is not older than this call, by a linearizable look that concurrent callers share. */
+  async barrier(options: Pick<ReadOptions, "signal" | "timeoutMs"> = {}): Promise<number> {
+    return await this.#waitFor(options, "the cluster's revision", () => this.#join());
+  }
+
+  /** A write was acknowledged at this revision: session reads are not older from now on. */
+  wrote(revision: number): void {
+    this.#raiseFloor(revision);
+  }
+
+  /**
+   * Tells of a range: what there is, then every change, in order, once, whatever happens to feeder, etcd and connections; where the
+   * history is gone, the exact difference. It never ends by itself.
+   */
+  follow(range: KeyRange, onNews: OnReplicaNews): Following {
+    this.#throwIfClosed(range.start);
+    const forget = (one: Subscription | FollowDirect): void => {
+      this.#subscriptions.delete(one);
+    };
+    const copy = this.#copy;
+    const made =
+      copy === undefined
+        ? new FollowDirect(this.client, range, onNews, this.#clock, forget)
+        : new Subscription(range, onNews, () => copy.source(), forget);
+    this.#subscriptions.add(made);
+    copy?.start();
+    made.pump();
+    return made;
+  }
+
+  /**
+   * Compares up to 1,000 keys, from a random one on, with the cluster at the copy's revision. Where they differ, the copy is thrown away
+   * and listed anew.
+   *
+   * @returns what differed; undefined where nothing did, or where nothing could be compared
+   */
+  async audit(options: Pick<ReadOptions, "signal" | "timeoutMs"> = {}): Promise<string | undefined> {
+    if (!(await this.#hasCopy(options, "the replica"))) return undefined;
+    const copy = this.#copy!;
+    const why = await compareWithCluster(copy, this.client, this.keys, this.#parts.random(), options);
+    if (why !== undefined) copy.doubt("audit", why);
+    return why;
+  }
+
+  get status(): ReplicaStatus {
+    const { because, folder } = this.#parts;
+    const copy = this.#copy;
+    const trouble = copy?.trouble;
+    const state = this.#closed
+      ? "closed"
+      : copy === undefined || (trouble !== undefined && !copy.isThere)
+        ? "direct"
+        : !copy.isThere
+          ? "starting"
+          : copy.live
+            ? "live"
+            : "stale";
+    return {
+      state,
+      because: trouble === undefined ? because : [...because, trouble],
+      folder,
+      clusterId: copy?.state?.clusterId ?? this.client.clusterId,
+      endpoints: copy?.state?.endpoints ?? this.client.endpoints.urls(),
+      revision: copy?.isThere === true ? copy.revision : 0,
+      ageMs: copy?.ageMs(this.#uptimeMs()) ?? 0,
+      lastRelist: copy?.state?.lastRelist,
+      foreign: copy?.state?.foreign,
+      lost: copy?.lost,
+    };
+  }
+
+  get metrics(): ReplicaMetrics {
+    const copy = this.#copy;
+    return {
+      revision: copy?.isThere === true ? copy.revision : 0,
+      ageMs: copy?.ageMs(this.#uptimeMs()) ?? 0,
+      relists: copy?.state?.relists ?? {},
+      applied: copy?.applied ?? { transactions: 0, changes: 0, ms: 0 },
+      barriers: { rounds: this.#barrier.rounds, ...this.#barriers },
+      directReads: this.#directReads,
+      skippedKeys: copy?.state?.skipped ?? 0,
+      feederConnections: copy?.connections ?? 0,
+    };
+  }
+
+  /** Of the process that feeds it; undefined while there is none. */
+  get feederPid(): number | undefined {
+    return this.#copy?.feederPid;
+  }
+
+  /** Why the cluster is out of reach, as the feeder has found; undefined also where nobody has tried. */
+  get lost(): string | undefined {
+    return this.#copy?.lost;
+  }
+
+  /** Ends what follows, lets go of the file and of the feeder, and closes the client. Idempotent. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#over.abort(new QuorateError("CLOSED", "Cannot use the replica: it was closed"));
+    const following = [...this.#subscriptions];
+    for (const subscription of following) subscription.end();
+    await this.#copy?.close();
+    await this.client.close();
+  }
+
+  /** Whether the copy may answer, now that everything needed was waited for; false: ask the cluster. */
+  async #prepared(options: ReadOptions): Promise<boolean> {
+    const mode = options.read ?? "session";
+    if (mode === "direct" || this.#copy === undefined) return false;
+    const copy = this.#copy;
+    // The usual case costs no more than this.
+    if (copy.isThere && (mode === "local" || (mode === "session" && copy.revision >= this.#floorOf(copy)))) return true;
+    if (!(await this.#hasCopy(options, "a read"))) return false;
+    if (mode === "local") return true;
+    const needs = await this.#needs(mode, options);
+    if (needs === undefined) return false;
+    if (copy.isThere && copy.revision >= needs) return true;
+    // Without progress replies one can only wait for an event, which may never come.
+    if (!(await this.#progressPossible(copy, options))) return false;
+    await this.#waitFor(options, `revision ${needs}`, (signal) => copy.reaches(needs, signal));
+    return true;
+  }
+
+  /** The revision a read needs; undefined where the copy cannot know. */
+  async #needs(mode: Exclude<ReadMode, "local" | "direct">, options: ReadOptions): Promise<number | undefined> {
+    if (mode === "session") return this.#floorOf(this.#copy!);
+    if (typeof mode === "object" && "atLeast" in mode) return mode.atLeast;
+    if (typeof mode === "object" && this.#clock.nowMs() - this.#looked.atMs <= mode.maxStaleMs) return this.#looked.revision;
+    if (!(await this.#progressPossible(this.#copy!, options))) return undefined;
+    return await this.#waitFor(options, "the cluster's revision", () => this.#join());
+  }
+
+  async #progressPossible(copy: Copy, options: ReadOptions): Promise<boolean> {
+    if (copy.state?.progress === undefined) {
+      await this.#waitFor(options, "the feeder", (signal) => copy.until(() => copy.state?.progress !== undefined, signal));
+    }
+    return copy.state?.progress === true;
+  }
+
+  async #join(): Promise<number> {
+    this.#barriers.joined++;
+    return await this.#barrier.join();
+  }
+
+  /** One linearizable look, and the copy has come as far. Never waits longer than a call does by default. */
+  async #look(): Promise<number> {
+    const atMs = this.#clock.nowMs();
+    try {
+      const { revision } = await readPosition(this.client, this.keys.aroundWorld, { signal: this.#over.signal });
+      const copy = this.#copy;
+      if (copy !== undefined && (!copy.isThere || copy.revision < revision)) {
+        const options = { timeoutMs: defaultTimeoutMs };
+        await this.#waitFor(options, `revision ${revision}`, (signal) => copy.reaches(revision, signal));
+      }
+      this.#looked = { atMs, revision };
+      return revision;
+    } catch (error) {
+      this.#barriers.failed++;
+      throw error;
+    } finally {
+      this.#barriers.waitMs += this.#clock.nowMs() - atMs;
+    }
+  }
+
+  /** True when there is one, false when there will hardly be one. */
+  async #hasCopy(options: Pick<ReadOptions, "signal" | "timeoutMs">, what: string): Promise<boolean> {
+    this.#throwIfClosed(what);
+    const copy = this.#copy;
+    if (copy === undefined) return false;
+    copy.start();
+    if (!copy.isThere && copy.trouble === undefined) {
+      await this.#waitFor(options, "the replica's first copy", (signal) =>
+        copy.until(() => copy.isThere || copy.trouble !== undefined, signal),
+      );
+    }
+    return copy.isThere;
+  }
+
+  /** What the wait is for says STALE when it does not come in time, or cannot. */
+  async #waitFor<T>(
+    options: Pick<ReadOptions, "signal" | "timeoutMs">,
+    what: string,
+    task: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+    const own = new AbortController();
+    const release = passOn([options.signal, this.#over.signal], own);
+    const outer = own.signal;
+    const stale = (cause?: unknown): QuorateError => {
+      const { revision, ageMs, state } = this.status;
+      const message = `Cannot read as of ${what}: the replica is ${state} at revision ${revision}`;
+      const hint = "Read with { read: 'local' } to get what there is, however old.";
+      return new QuorateError("STALE", message, { retryable: true, hint, cause, data: { revision, ageMs, outcome: "none" } });
+    };
+    try {
+      outer.throwIfAborted();
+      return await within(
+        timeoutMs,
+        this.#clock,
+        outer,
+        (signal) => Promise.race([task(signal), aborted(signal)]),
+        () => stale(),
+      );
+    } catch (error) {
+      if (outer.aborted || !(error instanceof QuorateError) || error.code === "STALE") throw error;
+      throw stale(error);
+    } finally {
+      release();
+    }
+  }
+
+  async #direct(range: { readonly start: string; readonly end?: string }, options: ReadOptions, limit?: number) {
+    this.#throwIfClosed(range.start);
+    this.#directReads++;
+    const { signal, timeoutMs = defaultTimeoutMs, read } = options;
+    const page = await readPage(this.client, range, {
+      timeoutMs,
+      ...(signal === undefined ? {} : { signal }),
+      ...(limit === undefined ? {} : { limit }),
+    });
+    if (typeof read === "object" && "atLeast" in read && page.revision < read.atLeast) {
+      const message = `Cannot read ${range.start} as of revision ${read.atLeast}: the cluster is at ${page.revision}`;
+      throw new QuorateError("STALE", message, { retryable: true, data: { revision: page.revision, outcome: "none" } });
+    }
+    this.#raiseFloor(page.revision);
+    return page;
+  }
+
+  #point(): { revision: number; ageMs: number } {
+    const copy = this.#copy!;
+    const { revision } = copy;
+    this.#raiseFloor(revision);
+    return { revision, ageMs: copy.live ? 0 : copy.ageMs(this.#uptimeMs()) };
+  }
+
+  #raiseFloor(revision: number): void {
+    if (this.#copy !== undefined) this.#floorOf(this.#copy);
+    if (revision > this.#floor) this.#floor = revision;
+  }
+
+  /** A store that went back has another history: what was seen of the other one says nothing of this. */
+  #floorOf(copy: Copy): number {
+    if (copy.isThere && copy.history !== this.#floorHistory) {
+      if (this.#floorHistory !== undefined) this.#floor = 0;
+      this.#floorHistory = copy.history;
+    }
+    return this.#floor;
+  }
+
+  #copyNow<T>(what: string, read: (copy: Copy) => T): T {
+    this.#throwIfClosed(what);
+    const copy = this.#copy;
+    copy?.start();
+    if (copy?.isThere !== true) throw new QuorateError("STALE", `Cannot read ${what}: there is no copy yet`, { retryable: true });
+    const found = this.#checked(() => read(copy));
+    this.#raiseFloor(copy.revision);
+    return found;
+  }
+
+  #checked<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof Damaged)) throw error;
+      this.#copy!.doubt("damaged", error.message);
+      throw new QuorateError("STALE", "Cannot read: the copy is damaged, and is listed anew", { retryable: true, cause: error });
+    }
+  }
+
+  #throwIfClosed(what: string): void {
+    if (this.#closed) throw new QuorateError("CLOSED", `Cannot read ${what}: the replica was closed`);
+  }
+
+  async #auditEvery(ms: number): Promise<void> {
+    while (!this.#over.signal.aborted) {
+      try {
+        await this.#clock.sleep(ms, this.#over.signal);
+        await this.audit({ signal: this.#over.signal });
+      } catch {
+        // Nothing could be compared this time.
+      }
+    }
+  }
+}
