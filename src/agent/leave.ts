@@ -48,7 +48,7 @@ export async function leave(deps: LeaveDeps, signal: AbortSignal): Promise<Agent
   return gone() ? { exitCode: 0, error: undefined, how: "left", notice: undefined } : stays(lastWords(deps));
 }
 
-function stays(notice: string): AgentExit {
+export function stays(notice: string): AgentExit {
   return { exitCode: 0, error: undefined, how: "stopped", notice };
 }
 

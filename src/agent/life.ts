@@ -11,8 +11,10 @@ import { ControlView } from "./control/control-view.ts";
 import { Doorbell } from "./control/doorbell.ts";
 import { followEndpoints } from "./control/follow-endpoints.ts";
 import { assertUnknown, found, startAnew } from "./begin/founder.ts";
+import { crashWindowMs, forgetStarts, noteStart } from "./begin/crashes.ts";
 import { beginning, join } from "./begin/join.ts";
-import { leave } from "./leave.ts";
+import { safeMode, safeModeProblem } from "./begin/safe-mode.ts";
+import { leave, stays } from "./leave.ts";
 import { Presence, type Appearance } from "./control/presence.ts";
 import { StandBack } from "./lead/stand-back.ts";
 import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
@@ -38,6 +40,8 @@ interface LifeDeps {
   readonly onError: (error: unknown) => void;
 }
 
+const safeModeLastWords = "it was in safe mode, so it keeps its seat: start it again, and let it leave then";
+
 /** One agent from its start to its end: what is held, in which order it is taken and let go. */
 export class AgentLife {
   readonly ready: Promise<void>;
@@ -52,8 +56,8 @@ export class AgentLife {
   #phase: AgentPhase = "starting";
   #news: ServerNews = { kind: "none" };
   #leading = false;
-  readonly #problems = new Map<"ports" | "space" | "etcd", string>();
   #cannotLead: string | undefined;
+  readonly #problems = new Map<"crashes" | "ports" | "space" | "etcd", string>();
   #prefix: Prefix | undefined;
   #client: EtcdClient | undefined;
   #supervisor: ServerSupervisor | undefined;
@@ -97,11 +101,26 @@ export class AgentLife {
   }
 
   async #live(signal: AbortSignal): Promise<AgentExit> {
-    const { machine, clock, log } = this.#deps;
+    const { machine } = this.#deps;
     const options = this.#options;
     if (options.server) await machine.assertPortsFree([...options.clientUrls, ...options.serverUrls]);
     await using prefix = await machine.openPrefix(options.prefix, options.hostname);
     this.#prefix = prefix;
+    const crashed = await noteStart(prefix, machine.boot());
+    try {
+      const exit = await this.#liveIn(prefix, crashed, signal);
+      await forgetStarts(prefix);
+      return exit;
+    } catch (error) {
+      // What we threw on purpose is no crash, nor is what an abort tears off.
+      if (signal.aborted || error instanceof QuorateError) await forgetStarts(prefix);
+      throw error;
+    }
+  }
+
+  async #liveIn(prefix: Prefix, crashed: boolean, signal: AbortSignal): Promise<AgentExit> {
+    const { machine, clock, log } = this.#deps;
+    const options = this.#options;
     const binary = options.server ? await machine.chooseBinary(options, log, signal) : undefined;
     if (options.newCluster) await startAnew(machine, prefix, clock, log);
     const data = await machine.inspectDataDir(prefix.dataDir);
@@ -174,6 +193,9 @@ export class AgentLife {
         ending,
         parts,
       );
+      if (crashed && begin.kind !== "found") {
+        if ((await this.#safely({ prefix, client, binary }, living)) === "leave") return stays(safeModeLastWords);
+      } else void this.#keep("calm", this.#calm(prefix, living), ending, parts);
       this.#phase = begin.kind === "found" ? "running" : "joining";
       this.#tell();
       const seen = await firstOf<Membership | "leave">(
@@ -193,12 +215,7 @@ export class AgentLife {
         log.warn({ problem: unfit }, "this host cannot hold a seat");
         this.#setProblem("etcd", unfit);
       }
-      const presence = new Presence(
-        { client, keys: options.keys, hostname: options.hostname, clock, log, view: this.#view, ttlMs: options.sessionTtlMs },
-        this.#firstAppearance(prefix, binary, unfit),
-      );
-      this.#presence = presence;
-      this.#showServer();
+      const presence = this.#present(client, this.#firstAppearance(prefix, binary, unfit));
       void this.#keep("view", this.#view.follow(client, { clock, log }, living), ending, parts);
       const candidate: CandidateDeps = {
         machine,
@@ -268,11 +285,7 @@ export class AgentLife {
         // The session ends while the server still serves it, so that the keys go at once and not with the lease.
         this.#phase = "stopping";
         this.#tell();
-        const keepsSeat = prefix.state.seat !== undefined && options.prefix !== undefined;
-        if (leftOver?.how !== "left" && keepsSeat) {
-          const { restartGraceMs } = this.#view.policy() ?? options.policy;
-          await announceRestart({ client, options, clock }, restartGraceMs).catch(() => undefined);
-        }
+        if (leftOver?.how !== "left") await this.#announceRestart(prefix, client);
         present.abort(new DOMException("The agent ends", "AbortError"));
         await presenceDone;
       }
@@ -284,6 +297,49 @@ export class AgentLife {
       ending.abort(new DOMException("The agent ends", "AbortError"));
       await Promise.allSettled(parts);
     }
+  }
+
+  #present(client: EtcdClient, first: Appearance): Presence {
+    const { clock, log } = this.#deps;
+    const { keys, hostname, sessionTtlMs: ttlMs } = this.#options;
+    const presence = new Presence({ client, keys, hostname, clock, log, view: this.#view, ttlMs }, first);
+    this.#presence = presence;
+    this.#showServer();
+    return presence;
+  }
+
+  async #announceRestart(prefix: Prefix, client: EtcdClient): Promise<void> {
+    const { clock } = this.#deps;
+    const options = this.#options;
+    if (prefix.state.seat === undefined || options.prefix === undefined) return;
+    const { restartGraceMs } = this.#view.policy() ?? options.policy;
+    await announceRestart({ client, options, clock }, restartGraceMs).catch(() => undefined);
+  }
+
+  /** Safe mode, from the start of the server on. The view follows nothing meanwhile. */
+  async #safely(
+    { prefix, client, binary }: { readonly prefix: Prefix; readonly client: EtcdClient; readonly binary: Binary | undefined },
+    signal: AbortSignal,
+  ): Promise<"leave" | "over"> {
+    const { clock, log } = this.#deps;
+    this.#phase = "safe-mode";
+    this.#setProblem("crashes", safeModeProblem);
+    const first = this.#firstAppearance(prefix, binary, safeModeProblem);
+    let end: "leave" | "over" | undefined;
+    try {
+      const presence = this.#present(client, first);
+      return (end = await safeMode({ prefix, presence, clock, log }, (s) => this.#untilLeaveAsked(s), signal));
+    } finally {
+      if (end !== "over") await this.#announceRestart(prefix, client);
+      this.#presence = undefined;
+      this.#setProblem("crashes", undefined);
+    }
+  }
+
+  /** Whoever has lived long enough has not crashed. */
+  async #calm(prefix: Prefix, signal: AbortSignal): Promise<void> {
+    await this.#deps.clock.sleep(crashWindowMs, signal);
+    await forgetStarts(prefix);
   }
 
   /** Runs a part that should never end; when it fails, the agent ends with its error. */
@@ -393,7 +449,7 @@ export class AgentLife {
   }
 
   /** The first of what is wrong is shown. */
-  #setProblem(about: "ports" | "space" | "etcd", problem: string | undefined): void {
+  #setProblem(about: "crashes" | "ports" | "space" | "etcd", problem: string | undefined): void {
     if (problem === undefined) this.#problems.delete(about);
     else this.#problems.set(about, problem);
     this.#showServer();

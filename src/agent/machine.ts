@@ -6,6 +6,7 @@ import { archiveDataDir, assertPortsFree, EtcdServer, inspectDataDir } from "../
 import type { ArchiveOptions, DataDirState, EtcdServerOptions } from "../embed/index.ts";
 import { EtcdClient, type EtcdClientOptions } from "../etcd/index.ts";
 import { chooseBinary, type Binary } from "./begin/binary.ts";
+import { bootOfMachine, type Boot } from "./begin/crashes.ts";
 import { Prefix } from "./begin/state.ts";
 import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
 import { fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
@@ -33,6 +34,8 @@ export interface Machine {
   fetchText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string>;
   /** Of the file system a folder is on, in bytes. */
   freeBytes(folder: string): Promise<number>;
+  /** Undefined where the machine does not tell. */
+  boot(): Boot | undefined;
   readonly randomBytes: (size: number) => Buffer;
   readonly randomUUID: () => string;
 }
@@ -53,6 +56,7 @@ export const thisMachine: Machine = {
     const { bavail, bsize } = await statfs(folder);
     return bavail * bsize;
   },
+  boot: bootOfMachine,
   randomBytes,
   randomUUID,
 };

@@ -1,7 +1,7 @@
 import type { ServerExit } from "../embed/index.ts";
 
 /** Where an agent is in its life. */
-export type AgentPhase = "starting" | "joining" | "running" | "leaving" | "stopping" | "stopped";
+export type AgentPhase = "starting" | "safe-mode" | "joining" | "running" | "leaving" | "stopping" | "stopped";
 
 /** What this host is in the cluster. */
 export type AgentRole =

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { QuorateError, messageOf } from "../../errors.ts";
 import { quote } from "../../keys.ts";
+import { startsSchema } from "./crashes.ts";
 
 /** What an agent keeps on disk beside its etcd's data: who it is, and which cluster it belongs to. */
 const stateSchema = z.object({
@@ -23,6 +24,8 @@ const stateSchema = z.object({
   strictReconfigCheck: z.boolean().optional(),
   /** Client URLs that served last. */
   endpoints: z.array(z.string()),
+  /** Starts of this agent that no orderly end has followed. */
+  starts: startsSchema.optional(),
 });
 export type AgentState = z.infer<typeof stateSchema>;
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { forgetStartsIn } from "../../agent/begin/crashes.ts";
 import { aborted, firstOf, type Clock } from "../../clock.ts";
 import { agentFlags, logFlags, variableOf, type Env } from "../options.ts";
 import { freePorts } from "./ports.ts";
@@ -132,6 +133,7 @@ export class Fleet implements AsyncDisposable {
     if (slot.process !== "running") return;
     slot.process = "killed";
     await this.#end([slot]);
+    await forgetStartsIn(join(this.folder, slot.host));
     this.#options.onChange();
   }
 
