@@ -13,6 +13,7 @@ import { followEndpoints } from "./control/follow-endpoints.ts";
 import { assertUnknown, found, startAnew } from "./begin/founder.ts";
 import { crashWindowMs, forgetStarts, noteStart } from "./begin/crashes.ts";
 import { beginning, join } from "./begin/join.ts";
+import { assertSameMachine } from "./begin/same-machine.ts";
 import { safeMode, safeModeProblem } from "./begin/safe-mode.ts";
 import { leave, stays } from "./leave.ts";
 import { Presence, type Appearance } from "./control/presence.ts";
@@ -106,6 +107,7 @@ export class AgentLife {
     if (options.server) await machine.assertPortsFree([...options.clientUrls, ...options.serverUrls]);
     await using prefix = await machine.openPrefix(options.prefix, options.hostname);
     this.#prefix = prefix;
+    await assertSameMachine(prefix, machine.id(), options.moved || options.newCluster);
     const crashed = await noteStart(prefix, machine.boot());
     try {
       const exit = await this.#liveIn(prefix, crashed, signal);

@@ -7,6 +7,7 @@ import type { ArchiveOptions, DataDirState, EtcdServerOptions } from "../embed/i
 import { EtcdClient, type EtcdClientOptions } from "../etcd/index.ts";
 import { chooseBinary, type Binary } from "./begin/binary.ts";
 import { bootOfMachine, type Boot } from "./begin/crashes.ts";
+import { idOfMachine } from "./begin/same-machine.ts";
 import { Prefix } from "./begin/state.ts";
 import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
 import { fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
@@ -36,6 +37,8 @@ export interface Machine {
   freeBytes(folder: string): Promise<number>;
   /** Undefined where the machine does not tell. */
   boot(): Boot | undefined;
+  /** Its own name, for itself alone; undefined where it has none. */
+  id(): string | undefined;
   readonly randomBytes: (size: number) => Buffer;
   readonly randomUUID: () => string;
 }
@@ -57,6 +60,7 @@ export const thisMachine: Machine = {
     return bavail * bsize;
   },
   boot: bootOfMachine,
+  id: idOfMachine,
   randomBytes,
   randomUUID,
 };

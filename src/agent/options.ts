@@ -57,6 +57,8 @@ export interface AgentOptions {
   readonly adopt?: boolean;
   /** Found a new cluster although this prefix belonged to one; its data is kept aside. Default false. */
   readonly newCluster?: boolean;
+  /** The prefix was moved here from another machine, on which nothing runs on it any more. Default false. */
+  readonly moved?: boolean;
   /** Accepted for the time when there is TLS: allow plain http beyond loopback. Default false. */
   readonly insecure?: boolean;
   /** The etcd to run. Default: the managed store, then PATH. */

@@ -40,6 +40,7 @@ export interface ResolvedOptions {
   readonly chooser: Chooser;
   readonly adopt: boolean;
   readonly newCluster: boolean;
+  readonly moved: boolean;
   readonly etcdBin: string | undefined;
   readonly autoCompactionRetention: string;
   readonly quotaBackendBytes: number;
@@ -111,6 +112,7 @@ const kinds = z
     chooser: z.custom<Chooser>(isChooser, { error: "an object with a name and a function `choose`" }),
     adopt: flag,
     newCluster: flag,
+    moved: flag,
     insecure: flag,
     etcdBin: text,
     autoCompactionRetention: text,
@@ -317,6 +319,7 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     chooser,
     adopt: given.adopt ?? false,
     newCluster: given.newCluster ?? false,
+    moved: given.moved ?? false,
     etcdBin: given.etcdBin,
     autoCompactionRetention: given.autoCompactionRetention ?? "10m",
     quotaBackendBytes: whole(

@@ -178,6 +178,7 @@ export const agentFlags = {
   ),
   adopt: toggle("adopt", "take over a cluster that Quorate did not found"),
   newCluster: toggle("new-cluster", "found a new cluster although this prefix belonged to one"),
+  moved: toggle("moved", "this prefix was moved here from another machine, where nothing runs on it any more"),
   insecure: toggle("insecure", "allow plain http beyond loopback (there is no TLS yet: accepted, changes nothing)"),
   etcdBin: text("etcd-bin", "FILE", "the etcd to run (default: the managed store, then PATH)"),
   autoCompactionRetention: text("auto-compaction-retention", "TIME", "history that etcd keeps (default: 10m)"),

@@ -24,6 +24,8 @@ const stateSchema = z.object({
   strictReconfigCheck: z.boolean().optional(),
   /** Client URLs that served last. */
   endpoints: z.array(z.string()),
+  /** The machine it was made on; absent where that has no name. */
+  machine: z.string().max(100).optional(),
   /** Starts of this agent that no orderly end has followed. */
   starts: startsSchema.optional(),
 });
