@@ -10,6 +10,9 @@ export interface Cluster {
   readonly signal: AbortSignal;
 }
 
+/** Nobody listens at any of the endpoints: the time in which a server would have been started again, and no more. */
+const refusedMs = 300;
+
 /** A client for the length of one command. Aborted by `^C`. */
 export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cluster) => Promise<T>): Promise<T> {
   const keys = keysUnder(settings.namespace);
@@ -18,7 +21,7 @@ export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cl
     ended.abort(new Interrupted());
   };
   process.once("SIGINT", end);
-  const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock });
+  const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock, refusedMs });
   try {
     return await use({ client, keys, signal: ended.signal });
   } finally {

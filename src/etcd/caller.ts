@@ -8,7 +8,7 @@ import { Credentials, isStaleToken } from "./credentials.ts";
 import type { Login } from "./credentials.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Endpoints } from "./endpoints.ts";
-import { failureOf, isOfEndpoint, lateFailure, mayHaveHappened, reasonOf, wrongCluster } from "./failure.ts";
+import { failureOf, isOfEndpoint, isRefused, lateFailure, mayHaveHappened, reasonOf, wrongCluster } from "./failure.ts";
 import type { Rpcs } from "./link.ts";
 import { inTime, late } from "./signals.ts";
 import type { CallOptions } from "./types.ts";
@@ -49,6 +49,8 @@ export class Caller {
   readonly clock: Clock;
   readonly #log: Logger | undefined;
   readonly #onForeign: ((foreign: Foreign) => void) | undefined;
+  /** How long a call goes on while nothing but refused connections has ever been met. */
+  readonly #refusedMs: number;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #tries = new Set<AbortController>();
@@ -64,12 +66,14 @@ export class Caller {
     clusterId?: string,
     onForeign?: (foreign: Foreign) => void,
     login?: Login,
+    refusedMs?: number,
   ) {
     this.endpoints = endpoints;
     this.clock = clock;
     this.#log = log;
     this.#clusterId = clusterId;
     this.#onForeign = onForeign;
+    this.#refusedMs = refusedMs ?? Infinity;
     this.#deadlines = new Deadlines(clock);
     this.credentials = login && new Credentials(clock, () => this.#authenticate(login));
     // Every stream and session ends with the client: many listeners are no leak.
@@ -150,6 +154,7 @@ export class Caller {
     const untilMs = this.clock.nowMs() + timeoutMs;
     const pinned = options.endpoint !== undefined;
     let failure: QuorateError | undefined;
+    let refused = this.#clusterId === undefined;
     let pause = pauseMs.first;
     let renewed = false;
     for (;;) {
@@ -162,6 +167,7 @@ export class Caller {
       if (endpoint === undefined) {
         failure ??= this.#noEndpoint(kind.what);
         if (left <= pause || candidates.length === 0) throw failure;
+        if (refused && timeoutMs - left >= this.#refusedMs) throw failure;
         await this.#pause(pause, options.signal);
         pause = Math.min(2 * pause, pauseMs.most);
         tried.clear();
@@ -178,6 +184,7 @@ export class Caller {
       }
       const safe = kind.repeatable || !mayHaveHappened(result.failure);
       if (pinned || !safe || !isOfEndpoint(result.failure)) throw result.failure;
+      refused &&= isRefused(result.failure);
       // The last try is often cut short by the deadline; what the one before met with tells more.
       if (failure === undefined || result.failure.code !== "DEADLINE" || shareMs >= leastTryMs) failure = result.failure;
       this.#log?.debug({ endpoint, what: kind.what, err: result.failure }, "trying another endpoint");

@@ -25,6 +25,11 @@ export interface EtcdClientOptions {
   readonly login?: Login;
   /** Raised each time another cluster answers on one of the endpoints; nothing of it is used, and the endpoint is left alone for a while. */
   readonly onForeign?: (foreign: Foreign) => void;
+  /**
+   * How long, in milliseconds, a call goes on while every endpoint refuses connections, and none has ever answered. Default: as long as
+   * the call may take, as for servers that are just starting.
+   */
+  readonly refusedMs?: number;
   /** The largest message taken from a server, in bytes. Default 256 MiB. */
   readonly mostReceived?: number;
   /** How endpoints are reached. Default: grpc over the network. */
@@ -58,7 +63,15 @@ export class EtcdClient implements AsyncDisposable {
     this.#wires = options.wires ?? networkWires;
     this.randomBytes = options.randomBytes ?? randomBytes;
     this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived, this.#wires);
-    this.caller = new Caller(this.endpoints, options.clock, options.log, options.clusterId, options.onForeign, options.login);
+    this.caller = new Caller(
+      this.endpoints,
+      options.clock,
+      options.log,
+      options.clusterId,
+      options.onForeign,
+      options.login,
+      options.refusedMs,
+    );
     this.keepAlives = new KeepAlives(this.caller);
     this.watches = new WatchStreams(this.caller);
   }

@@ -124,6 +124,11 @@ export function isOfEndpoint(failure: QuorateError): boolean {
   return elsewhere.some((text) => reasonOf(failure).includes(text));
 }
 
+/** Nobody listens there: no time will tell more. */
+export function isRefused(failure: QuorateError): boolean {
+  return failure.code === "UNREACHABLE" && reasonOf(failure).includes("ECONNREFUSED");
+}
+
 /** Whether one side does not take a message of that size. */
 export function isTooLarge(failure: unknown): boolean {
   if (!(failure instanceof QuorateError) || failure.data["grpcCode"] !== resourceExhausted) return false;

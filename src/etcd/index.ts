@@ -15,7 +15,7 @@ export type {
   Txn,
   TxnResult,
 } from "./types.ts";
-export { grantLease, Session } from "./session.ts";
+export { grantedMs, grantLease, Session } from "./session.ts";
 export type { SessionOptions } from "./session.ts";
 export { openWatch, watchRange } from "./watch.ts";
 export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts";

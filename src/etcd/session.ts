@@ -4,6 +4,7 @@ import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
 import { toNumber } from "./codec.ts";
 import { failureOf, reasonOf } from "./failure.ts";
+import type { CallOptions } from "./types.ts";
 import { awakeOrNot } from "./uptime.ts";
 
 export interface SessionOptions {
@@ -230,4 +231,13 @@ export async function grantLease(client: EtcdClient, options: SessionOptions, si
 function newLeaseId(client: EtcdClient): string {
   const random = client.randomBytes(8).readBigUInt64BE();
   return ((random & 0x3fff_ffff_ffff_ffffn) | 0x4000_0000_0000_0000n).toString();
+}
+
+/** What a lease was granted for, in milliseconds; undefined where there is no such lease (any more). Throws as every call of the client. */
+export function grantedMs(client: EtcdClient, lease: string, options: CallOptions): Promise<number | undefined> {
+  const kind = { what: `read lease ${BigInt(lease).toString(16)}`, repeatable: true, writes: false };
+  return client.caller.run(kind, options, async ({ lease: leases }) => {
+    const { TTL, grantedTTL } = await leases.leaseTimeToLive({ ID: lease });
+    return toNumber(TTL) < 0 ? undefined : toNumber(grantedTTL) * 1_000;
+  });
 }

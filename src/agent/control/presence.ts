@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable } from "../../errors.ts";
-import { isNoSpace, Session, type EtcdClient, type Op } from "../../etcd/index.ts";
+import { grantedMs, isNoSpace, Session, type EtcdClient, type Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { Doorbell } from "./doorbell.ts";
 import type { ControlView } from "./control-view.ts";
@@ -26,6 +26,9 @@ function mayPass(error: unknown): boolean {
 
 /** Between tries while etcd has no space. */
 const spaceMs = 1_000;
+
+/** How long after its time a lease may still be there: etcd looks twice a second, and a new raft leader later. */
+const afterLeaseMs = 2_000;
 
 interface PresenceDeps {
   readonly client: EtcdClient;
@@ -111,8 +114,8 @@ export class Presence {
   async #claim(session: Session, signal: AbortSignal): Promise<void> {
     const { client, keys, hostname, clock, log, view } = this.#deps;
     const key = keys.agents.key(hostname);
-    const giveUpAtMs = clock.nowMs() + Math.max(session.ttlMs, 10_000) + 2_000;
-    for (let said = false; ;) {
+    let other: { readonly lease: string; readonly untilMs: number } | undefined;
+    for (;;) {
       session.check();
       // What is shown may change while this is on its way: only what was sent counts as written.
       const value = writeRecord("agentRecord", this.#wanted.record);
@@ -140,7 +143,13 @@ export class Presence {
         if (again.succeeded) return claimed();
         continue;
       }
-      if (clock.nowMs() >= giveUpAtMs) {
+      if (other === undefined) {
+        const forMs = ((await grantedMs(client, entry.lease, { signal })) ?? 0) + afterLeaseMs;
+        other = { lease: entry.lease, untilMs: clock.nowMs() + forMs };
+        log.warn({ other: record.identity, forMs }, "another agent of this name was here; waiting for its lease to expire");
+      }
+      // A lease that outlives its time is renewed by somebody; a new one was granted to somebody.
+      if (entry.lease !== other.lease || clock.nowMs() >= other.untilMs) {
         throw new QuorateError(
           "DUPLICATE_HOSTNAME",
           `Cannot join as ${hostname}: another agent of that name is alive (identity ${record.identity})`,
@@ -149,8 +158,6 @@ export class Presence {
           },
         );
       }
-      if (!said) log.warn({ other: record.identity }, "another agent of this name was here; waiting for its lease to expire");
-      said = true;
       await clock.sleep(500, signal);
     }
   }
