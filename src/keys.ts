@@ -37,6 +37,10 @@ export interface Keys {
   readonly plan: string;
   /** JSON: the open member step. The leader, fenced. */
   readonly step: string;
+  /** JSON: who asked for size 0, with `quorate size 0`; of the same revision as the size. */
+  readonly closing: string;
+  /** JSON: the cluster is closed; which agent ends last, and the former size. The leader, fenced. */
+  readonly closed: string;
   /** JSON: step, because. By revision, in fixed-width decimal. The leader. */
   readonly events: Family;
   /** What every agent follows: nominations and Quorate's own keys without the events, of which there are many. */
@@ -133,6 +137,8 @@ export function keysUnder(namespace: string): Keys {
     lastPolicy: `${own}last-policy`,
     plan: `${own}plan`,
     step: `${own}step`,
+    closing: `${own}closing`,
+    closed: `${own}closed`,
     events,
     control: [
       { start: `${namespace}/nominated/`, end: events.start },

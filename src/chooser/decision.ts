@@ -26,6 +26,8 @@ export type Step =
       /** Its agent is not nominated again for a while. */
       readonly passOver: boolean;
     }
+  /** Write that the cluster is closed: every agent ends, and this one, which has the only seat, ends last and keeps the data. */
+  | { readonly kind: "close"; readonly agent: AgentName; readonly member: MemberId; readonly formerSize: number }
   /**
    * A step that was recorded earlier: with `send`, send it again and close the record once it has happened; without,
    * only close the record: it has happened, has become impossible, or does no harm if it still lands.
@@ -60,14 +62,24 @@ export type Waiting =
   /** A chooser of one's own that gave no wish. */
   | { readonly on: "chooser"; readonly chooser: string }
   /** Everybody leaves: nobody is removed, the last one keeps its seat. */
-  | { readonly on: "stayer"; readonly leaving: readonly AgentName[] };
+  | { readonly on: "stayer"; readonly leaving: readonly AgentName[] }
+  /** Size 0 has to stand for so long, and can be taken back meanwhile by writing this size. */
+  | { readonly on: "take-back"; readonly forMs: number; readonly size: number }
+  /** Size 0 can not stop voters that Quorate did not add. */
+  | { readonly on: "strangers"; readonly members: readonly MemberId[] }
+  /** The cluster is closed: the agents end, this one last. */
+  | { readonly on: "end"; readonly last: AgentName };
 
-/** Nothing to do. `blockedBy` says what keeps the cluster from its ideal size, when something does. */
+/**
+ * Nothing to do. `blockedBy` says what keeps the cluster from its ideal size, when something does, and `next` what is done once the
+ * first of that has changed.
+ */
 export interface Settled {
   readonly voters: number;
   readonly learners: number;
   /** How many more voters may die before quorum is lost. */
   readonly failureTolerance: number;
+  readonly next: string | undefined;
   readonly blockedBy: string | undefined;
 }
 

@@ -22,6 +22,7 @@ export type MemberHealth =
 
 /** The few facts of a snapshot that a decision rests on: small enough to be kept with every event. */
 export interface Facts {
+  /** 0 while a shutdown is asked for. */
   readonly ideal: number;
   /** In order of name. */
   readonly members: readonly { readonly name: string; readonly role: MemberRole; readonly health: MemberHealth }[];
@@ -37,7 +38,7 @@ export function factsOf(seen: ClusterSnapshot, step?: Step): Facts {
   const seated = new Set(seen.members.map((m) => m.agent));
   const before = toleranceIn(seen);
   return {
-    ideal: seen.idealClusterSize,
+    ideal: seen.closing === undefined ? seen.idealClusterSize : 0,
     members: seen.members
       .map((m) => ({ name: m.agent ?? m.id, role: m.role, health: healthOf(m) }))
       .toSorted((a, b) => byText(a.name, b.name)),

@@ -28,6 +28,8 @@ export interface ChooserPolicy {
   readonly settleMs: number;
   /** After this long a recorded member call that must not be sent again can no longer land either. Default 120,000. */
   readonly openStepTimeoutMs: number;
+  /** Size 0 has to stand for this long before anybody is removed for it. Default 10,000. */
+  readonly closeAfterMs: number;
 }
 
 export const defaultPolicy: ChooserPolicy = {
@@ -45,6 +47,7 @@ export const defaultPolicy: ChooserPolicy = {
   stabilizationMs: 0,
   settleMs: 10_000,
   openStepTimeoutMs: 120_000,
+  closeAfterMs: 10_000,
 };
 
 /** What a field may be: a switch, or a whole number within bounds. */
@@ -66,6 +69,7 @@ export const policyBounds = {
   stabilizationMs: [0, 86_400_000],
   settleMs: [0, 86_400_000],
   openStepTimeoutMs: [1_000, 86_400_000],
+  closeAfterMs: [0, 86_400_000],
 } as const satisfies Readonly<Record<keyof ChooserPolicy, Bound>>;
 
 /**

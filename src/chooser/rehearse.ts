@@ -46,6 +46,8 @@ export function apply(seen: ClusterSnapshot, step: Step, because: string = "give
       return changed(changed(seen, step.from, { raftLeader: false }), step.to, { raftLeader: true });
     case "remove":
       return removed(seen, step.member, step.passOver ? because : undefined);
+    case "close":
+      return { ...seen, closing: { askedForMs: seen.closing?.askedForMs ?? 0, closed: step.agent } };
     case "complete":
       return completed(seen, step);
   }

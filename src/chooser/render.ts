@@ -18,6 +18,8 @@ export function describeStep(step: Step): string {
       return `move raft leadership from ${step.fromAgent ?? step.from} to ${step.toAgent ?? step.to}`;
     case "remove":
       return `remove ${step.agent ?? step.member}${step.passOver ? " and pass it over" : ""}`;
+    case "close":
+      return `close the cluster: every agent ends, ${step.agent} last`;
     case "complete":
       return `${step.send ? "complete" : "close"} the recorded ${step.op}${named(step.agent ?? step.member)}`;
   }
@@ -43,6 +45,8 @@ export function reportStep(step: DoneStep): string {
       return `moved raft leadership from ${step.fromAgent ?? step.from} to ${step.toAgent ?? step.to}`;
     case "remove":
       return `removed ${step.agent ?? step.member}`;
+    case "close":
+      return `closed the cluster: every agent ends, ${step.agent} last`;
     case "complete":
       return `closed the recorded ${step.op}${named(step.agent ?? step.member)}`;
   }

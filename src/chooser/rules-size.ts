@@ -78,7 +78,7 @@ export const settle = (s: Survey): Plan => {
     voters: s.voters.length,
     learners: s.learners.length,
     failureTolerance: toleranceOf(s),
-    blockedBy: blockedBy(s, seats, wanted),
+    ...blockedBy(s, seats, wanted),
   };
   return {
     settled,
@@ -86,32 +86,54 @@ export const settle = (s: Survey): Plan => {
   };
 };
 
-/** What keeps the cluster from its ideal size: the nearest cause first. */
-function blockedBy(s: Survey, seats: number, wanted: number): string | undefined {
+/** What keeps the cluster from its ideal size, the nearest cause first, and what follows when that one is gone. */
+function blockedBy(s: Survey, seats: number, wanted: number): Pick<Settled, "next" | "blockedBy"> {
   const { idealClusterSize: ideal } = s.seen;
-  const causes: string[] = [];
+  const causes: (readonly [cause: string, next: string])[] = [];
   if (seats < wanted) {
     for (const v of s.seen.volunteers.toSorted((a, b) => byText(a.agent, b.agent))) {
       const passedOver = s.seen.passedOver.find((p) => p.agent === v.agent);
       if (s.seen.members.some((m) => m.agent === v.agent) || s.seen.leaving.includes(v.agent)) continue;
-      if (passedOver !== undefined) causes.push(`${v.agent} was passed over: ${passedOver.reason}`);
-      else if (v.preflight.state === "failed") causes.push(`${v.agent} failed the pre-flight: ${v.preflight.reason}`);
+      if (passedOver !== undefined) {
+        causes.push([`${v.agent} was passed over: ${passedOver.reason}`, `nominate ${v.agent} when that was long enough ago`]);
+      } else if (v.preflight.state === "failed") {
+        const cause = `${v.agent} failed the pre-flight: ${v.preflight.reason}`;
+        causes.push([cause, `nominate ${v.agent} once it passes the pre-flight`]);
+      }
     }
     const unwished = unwishedOf(s);
-    if (unwished.length > 0) causes.push(`the chooser does not wish for ${listOf(unwished)}`);
-    causes.push(
+    if (unwished.length > 0) {
+      causes.push([
+        `the chooser does not wish for ${listOf(unwished)}`,
+        "nominate whom the chooser wishes for, once it wishes for more",
+      ]);
+    }
+    causes.push([
       `${wanted - seats} more ${wanted - seats === 1 ? "volunteer is" : "volunteers are"} needed for the ideal size of ${ideal}`,
-    );
+      "nominate the next agent that volunteers and passes the pre-flight",
+    ]);
   }
   const kept = s.staying.flatMap((m) => m.agent ?? []).filter((agent) => !s.wished.has(agent));
   if (kept.length > 0) {
     const [keep, them] = kept.length === 1 ? ["keeps its seat", "it"] : ["keep their seats", "them"];
-    causes.push(`${listOf(kept)} ${keep}: the chooser does not wish for ${them}, but for nobody else who could take over`);
+    causes.push([
+      `${listOf(kept)} ${keep}: the chooser does not wish for ${them}, but for nobody else who could take over`,
+      "give the seat to the next one that the chooser wishes for and that can hold it",
+    ]);
   }
   const strangers = s.voters.filter((m) => m.agent === undefined).map((m) => m.id);
   if (s.voters.length > s.target.voters && strangers.length > 0) {
-    causes.push(`${count(strangers.length, "member")} that Quorate did not add and never removes: ${listOf(strangers)}`);
+    causes.push([
+      `${count(strangers.length, "member")} that Quorate did not add and never removes: ${listOf(strangers)}`,
+      "fill the seats that are wanted once whoever added them has removed them",
+    ]);
   }
-  if (ideal > s.policy.maxSeats) causes.push(`at most ${s.policy.maxSeats} seats are filled (max seats)`);
-  return causes.length === 0 ? undefined : causes.join("; ");
+  if (ideal > s.policy.maxSeats) {
+    causes.push([
+      `at most ${s.policy.maxSeats} seats are filled (max seats)`,
+      "fill more seats once `quorate policy set --max-seats` allows them",
+    ]);
+  }
+  const [first] = causes;
+  return { next: first?.[1], blockedBy: first && causes.map(([cause]) => cause).join("; ") };
 }

@@ -95,7 +95,7 @@ export const surplusGoes: Rule = (s) => {
   const extra = surplusLearner(s);
   const learnerFirst = extra !== undefined;
   if (!learnerFirst && s.staying.length <= s.target.voters) return undefined;
-  const why = `the ideal size is ${s.seen.idealClusterSize}, and ${s.target.seats === 1 ? "1 seat is" : `${s.target.seats} seats are`} wanted`;
+  const why = whyFewer(s);
   if (!learnerFirst && s.staying.length <= s.hoped.voters) {
     return waitForPreflight(
       s,
@@ -115,6 +115,11 @@ export const surplusGoes: Rule = (s) => {
   const because = `${why}, so voter ${nameOf(victim)} is let go${isChosen ? "" : ", as the chooser wishes for others"}`;
   return isSteadyWithout(s, victim, why) ?? letGo(s, victim, "surplus", because);
 };
+
+function whyFewer({ seen, target, closes }: Survey): string {
+  if (closes) return "the size is 0, and one member is kept for the end";
+  return `the ideal size is ${seen.idealClusterSize}, and ${target.seats === 1 ? "1 seat is" : `${target.seats} seats are`} wanted`;
+}
 
 /** The learner that nobody needs: not as a voter, not as the even seat, not as the standby, not in place of a voter. */
 function surplusLearner(s: Survey): MemberSeen | undefined {

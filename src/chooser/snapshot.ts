@@ -85,13 +85,22 @@ export type Wish =
       /** The same in words, with what it threw. */
       readonly why: string;
     };
+/** Size 0 is written at the size key: the cluster is to be shut down in good order. */
+export interface Closing {
+  /** How long this leader has seen it stand there. */
+  readonly askedForMs: number;
+  /** The agent that ends last and keeps the data, once that is written. */
+  readonly closed: AgentName | undefined;
+}
 
 /** Everything one planning round may know. Gathered first, never re-read. The order of the lists means nothing. */
 export interface ClusterSnapshot {
   /** The agent running this plan. */
   readonly planner: AgentName;
-  /** The last good value of the size key. */
+  /** The last good value of the size key, 1 or more. */
   readonly idealClusterSize: number;
+  /** Undefined unless the size key says 0. */
+  readonly closing: Closing | undefined;
   readonly members: readonly MemberSeen[];
   readonly volunteers: readonly VolunteerSeen[];
   readonly nominations: readonly NominationSeen[];

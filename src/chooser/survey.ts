@@ -3,12 +3,14 @@ import { dynamicSize } from "./dynamic-size.ts";
 import type { ChooserPolicy } from "./policy.ts";
 import { failureTolerance, keepsQuorum, quorumOf } from "./quorum.ts";
 import { byText, takesPart } from "./rank.ts";
-import type { AgentName, ClusterSnapshot, MemberSeen, VolunteerSeen } from "./snapshot.ts";
+import type { AgentName, ClusterSnapshot, MemberId, MemberSeen, VolunteerSeen } from "./snapshot.ts";
 import { targetOf, type Target } from "./target.ts";
 
 /** What the rules ask of a snapshot, worked out once. Every list has an order that does not depend on the snapshot's. */
 export interface Survey {
   readonly seen: ClusterSnapshot;
+  /** Size 0 has stood for long enough, and can be carried out. */
+  readonly closes: boolean;
   readonly policy: ChooserPolicy;
   readonly voters: readonly MemberSeen[];
   readonly learners: readonly MemberSeen[];
@@ -35,7 +37,11 @@ export interface Survey {
   readonly hoped: Target;
 }
 
-export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
+export function survey(given: ClusterSnapshot, asked: ChooserPolicy): Survey {
+  const closes = given.closing !== undefined && given.closing.askedForMs >= asked.closeAfterMs && strangersIn(given).length === 0;
+  const seen = closes ? asItCloses(given) : given;
+  const policy = closes ? { ...asked, standbys: 0 as const } : asked;
+  const size = closes ? 1 : seen.idealClusterSize;
   const leaving = (m: MemberSeen): boolean => isLeaving(m, seen);
   const lost = (m: MemberSeen): boolean => isLost(m, seen, policy);
   const wish = seen.wish !== undefined && "seats" in seen.wish ? seen.wish.seats : dynamicSize.choose(seen, policy);
@@ -55,7 +61,7 @@ export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
 
   const kept = seen.members.filter((m) => !leaving(m));
   const able = new Set([...kept.filter((m) => !lost(m)).flatMap((m) => m.agent ?? []), ...spares.map((v) => v.agent)]);
-  const seats = Math.min(seen.idealClusterSize, policy.maxSeats);
+  const seats = Math.min(size, policy.maxSeats);
   const chosen = new Set([...rank.keys()].filter((agent) => able.has(agent)).slice(0, seats));
 
   const order = firstToGo(chosen, rankOf);
@@ -65,6 +71,7 @@ export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
   const eligible = kept.length + spares.length;
   return {
     seen,
+    closes,
     policy,
     voters,
     learners,
@@ -77,8 +84,8 @@ export function survey(seen: ClusterSnapshot, policy: ChooserPolicy): Survey {
     chosen,
     spares,
     pending: pending.toSorted(byText),
-    target: targetOf(seen.idealClusterSize, eligible, policy),
-    hoped: targetOf(seen.idealClusterSize, eligible + pending.length, policy),
+    target: targetOf(size, eligible, policy),
+    hoped: targetOf(size, eligible + pending.length, policy),
   };
 }
 
@@ -95,6 +102,16 @@ function firstToGo(
     place(b) - place(a) ||
     byText(b.agent ?? "", a.agent ?? "") ||
     byText(a.id, b.id);
+}
+
+/** Size 0 is nobody's to wish away; and who announced a restart is not waited for: it comes back to a cluster that is closed anyway. */
+function asItCloses({ wish: _wish, ...seen }: ClusterSnapshot): ClusterSnapshot {
+  return { ...seen, restarting: [] };
+}
+
+/** Voters of no agent, which Quorate did not add and never stops; their ids in order. */
+export function strangersIn({ members }: ClusterSnapshot): readonly MemberId[] {
+  return members.flatMap((m) => (m.agent === undefined && m.role === "voter" ? [m.id] : [])).toSorted(byText);
 }
 
 /** How many more voters may die. */

@@ -175,6 +175,7 @@ function sound(ideal: number, voters: number, spares: number): ClusterSnapshot {
   return {
     planner: "v0",
     idealClusterSize: ideal,
+    closing: undefined,
     members: seats.map((agent, i) => ({
       id: `id-${agent}`,
       agent,

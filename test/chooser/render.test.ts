@@ -46,6 +46,7 @@ test("every step can be said", () => {
     { kind: "move-leader", from: "a1", fromAgent: undefined, to: "a2", toAgent: "h2" },
     { kind: "remove", agent: undefined, member: "a1", cause: "unknown-learner", passOver: false },
     { kind: "remove", agent: "h1", member: "a1", cause: "failed-learner", passOver: true },
+    { kind: "close", agent: "h1", member: "a1", formerSize: 3 },
     { kind: "complete", op: "remove", agent: "h1", member: "a1", send: true },
     { kind: "complete", op: "promote", agent: undefined, member: undefined, send: false },
   ];
@@ -59,6 +60,7 @@ test("every step can be said", () => {
     "move raft leadership from a1 to h2",
     "remove a1",
     "remove h1 and pass it over",
+    "close the cluster: every agent ends, h1 last",
     "complete the recorded remove of h1",
     "close the recorded promote",
   ]);

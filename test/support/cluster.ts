@@ -29,7 +29,8 @@ import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from ".
  * A name that starts with `m` is a member without agent. Other parts: `spares` passed the pre-flight, `pending` has no
  * verdict, `refused` failed it (each with @zone ^priority #age); `nominees` are nominated without a seat, `stale` for a
  * seat that is gone, `unnominated` members lost theirs; `leaving`, `restarting`, `passed-over`; `open OP NAME [ms]`;
- * `leader-for MS`, `paused`, `no-space`. `wish` lists whom the chooser `mine` wishes for; `no-wish late` that it gave none.
+ * `leader-for MS`, `paused`, `no-space`; `closing [MS [NAME]]`: size 0 stands for so long, and that one was told to end last.
+ * `wish` lists whom the chooser `mine` wishes for; `no-wish late` that it gave none.
  */
 export function cluster(line: string): ClusterSnapshot {
   const parts = new Map<string, string[]>();
@@ -65,6 +66,7 @@ export function cluster(line: string): ClusterSnapshot {
   return {
     planner: members.find((m) => m.answers)?.agent ?? "h1",
     idealClusterSize: Number(words("ideal")[0] ?? 3),
+    closing: parts.has("closing") ? { askedForMs: Number(words("closing")[0] ?? hour), closed: words("closing")[1] } : undefined,
     members,
     volunteers: [
       ...seated.map((agent) => volunteer(agent, { state: "pending" })),
@@ -94,7 +96,7 @@ export function cluster(line: string): ClusterSnapshot {
 
 const hour = 3_600_000;
 const known = new Set(
-  "ideal voters learners spares pending refused nominees stale unnominated leaving restarting passed-over open leader-for paused no-space wish no-wish".split(
+  "ideal closing voters learners spares pending refused nominees stale unnominated leaving restarting passed-over open leader-for paused no-space wish no-wish".split(
     " ",
   ),
 );
@@ -179,7 +181,12 @@ export function brief(planned: Plan): string {
         return `wait ${waiting.on} ${waiting.agents.join(" ")}`;
       case "chooser":
         return `wait chooser ${waiting.chooser}`;
+      case "end":
+        return `wait end ${waiting.last}`;
+      case "strangers":
+        return `wait strangers ${waiting.members.join(" ")}`;
       case "stayer":
+      case "take-back":
       case "space":
       case "health":
       case "leadership":
@@ -200,6 +207,7 @@ export function briefStep(step: Step): string {
       return `${step.send ? "send" : "close"} ${step.op} ${step.agent ?? ""}`;
     case "nominate":
       return `nominate ${step.agent}${step.standby ? " standby" : ""}`;
+    case "close":
     case "renominate":
     case "withdraw":
     case "add-learner":

@@ -245,6 +245,7 @@ export class SimWorld {
     return {
       planner: leader.agent,
       idealClusterSize: this.ideal,
+      closing: undefined,
       members: this.random.shuffled(this.members.map((m) => this.#see(m, leader, raftLeader))),
       volunteers: this.random.shuffled(lives.filter((a) => !a.leaving).map((a) => this.#volunteer(a, leader))),
       nominations: this.random.shuffled([...this.nominations].map(([agent, member]) => ({ agent, member, standby: false }))),

@@ -147,6 +147,8 @@ export class Sim {
         if (a && b) [world.members[from], world.members[to]] = [b, a];
         return;
       }
+      case "close":
+        throw new Error("the cluster is closed, and nobody asked for it");
       case "complete": {
         const open = world.openStep;
         if (!open) return;

@@ -81,6 +81,13 @@ export const snapshots: fc.Arbitrary<ClusterSnapshot> = fc
     lost: fc.subarray(names, { maxLength: 1 }),
     unfinished: fc.subarray(names, { maxLength: 1 }),
     idealClusterSize: fc.integer({ min: 1, max: 9 }),
+    closing: fc.option(
+      fc.record({
+        askedForMs: fc.constantFrom(0, 9_999, 10_000),
+        closed: fc.constantFrom(undefined, undefined, undefined, "h1"),
+      }),
+      { freq: 6, nil: undefined },
+    ),
     leaving: fc.subarray(names, { maxLength: 3 }),
     restarting: fc.subarray(names, { maxLength: 2 }),
     passedOver: fc.subarray(names, { maxLength: 2 }),

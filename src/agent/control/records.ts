@@ -84,6 +84,19 @@ export type StepRecord = z.infer<typeof step>;
 
 /** Names of a wish that a plan tells: more than any cluster has seats. */
 export const mostWishesTold = 100;
+/** `/quorate/closing`: somebody said yes to size 0. It counts for the size that was written in the same txn. */
+const closing = z.object({ schema: z.literal(1), by: host });
+export type ClosingRecord = z.infer<typeof closing>;
+
+/** `/quorate/closed`: the cluster was shut down by size 0. */
+const closed = z.object({
+  schema: z.literal(1),
+  /** The agent that has the only seat, ends last, and is to be started first. */
+  host,
+  /** The size that is written again when it starts. */
+  formerSize: within([1, 1_000]),
+});
+export type ClosedRecord = z.infer<typeof closed>;
 
 /** `/quorate/plan`: the leader's plan as of its last change. */
 const planRecord = z.object({
@@ -99,6 +112,8 @@ const planRecord = z.object({
   failureTolerance: z.number().int().optional(),
   /** What keeps the cluster from its ideal size. */
   blockedBy: text.optional(),
+  /** What is done once the first of that has changed. */
+  next: text.optional(),
   /** What the last member call was refused for, by the gate or by etcd. */
   held: text.optional(),
   /** Volunteers that failed the pre-flight, and why. */
@@ -133,6 +148,7 @@ const event = z.object({
     "promote",
     "move-leader",
     "remove",
+    "close",
     "complete",
   ]),
   agent: text.optional(),
@@ -175,7 +191,7 @@ export type ReasonRecord = z.infer<typeof reason>;
 const policy = policyValues.extend({ schema: z.literal(1), chooser: chooserName });
 export type PolicyRecord = z.infer<typeof policy>;
 
-const schemas = { marker, agentRecord, seat, step, planRecord, event, nonce, reason, policy } as const;
+const schemas = { marker, agentRecord, seat, step, closing, closed, planRecord, event, nonce, reason, policy } as const;
 type Schemas = typeof schemas;
 export type RecordKind = keyof Schemas;
 export type RecordOf<K extends RecordKind> = z.infer<Schemas[K]>;

@@ -14,6 +14,7 @@ import {
 import type { Keys } from "../../keys.ts";
 import { short, writeRecord, type SeatRecord, type StepRecord } from "../control/records.ts";
 import { showDuration } from "../control/policy.ts";
+import { closeCluster } from "./close-cluster.ts";
 import type { EventLog, Told } from "./events.ts";
 import { takingPart, verdict, type GatedCall } from "./gate.ts";
 import { look, type Look } from "./look.ts";
@@ -82,6 +83,8 @@ export async function carryOut(
         signal,
       );
     }
+    case "close":
+      return closeCluster(deps, step, why, seen.look, signal);
     case "complete": {
       const open = seen.look.step?.value;
       if (!open) return done;

@@ -31,6 +31,8 @@ export class Keeper {
   readonly #told = new Set<string>();
   #marker: string | undefined;
   #policy: ClusterPolicy | undefined;
+  /** Size 0 was seen last. */
+  #closing = false;
 
   constructor(deps: KeepDeps) {
     this.#deps = deps;
@@ -48,6 +50,7 @@ export class Keeper {
     await this.#tellLeavers(seen, signal);
     await this.#keepMarker(seen.look, signal);
     await this.#keepSize(seen, signal);
+    await this.#keepClosing(seen, signal);
     await this.#keepPolicy(seen, signal);
   }
 
@@ -98,6 +101,30 @@ export class Keeper {
       );
       await this.#write([{ put: keys.idealClusterSize, value }, again], keys.idealClusterSize, signal);
     }
+  }
+
+  /** Tells of size 0 and of its being taken back; what was written for it goes when the size is another one. */
+  async #keepClosing({ look: { size, closed, confirmed, membership }, facts }: Seen, signal: AbortSignal): Promise<void> {
+    const { client, events, keys, leadership } = this.#deps;
+    if (size.asked === 0) {
+      this.#closing = true;
+      const name = "size-0";
+      if (this.#told.has(`${size.revision} ${name}`)) return;
+      const what = `the size is 0: the cluster is to be shut down${size.last === undefined ? "" : `; it was ${size.last}`}`;
+      const because =
+        size.confirmedBy === undefined ? "the size key says so" : `\`quorate size 0\` on ${size.confirmedBy} says so`;
+      const { op, compare } = events.putOnce(size.revision, name, { step: "size", what, because, facts });
+      await client.txn({ compare: [leadership.fence(), compare], then: [op] }, { signal, repeatable: true });
+      this.#told.add(`${size.revision} ${name}`);
+      return;
+    }
+    const stale = [...(closed ? [{ del: keys.closed }] : []), ...(confirmed ? [{ del: keys.closing }] : [])];
+    const takenBack = this.#closing && size.asked !== undefined && size.asked === size.last;
+    this.#closing = false;
+    if (stale.length === 0 && !takenBack) return;
+    const what = `the size is ${size.asked ?? size.last ?? "another one"} again: the shutdown is taken back`;
+    const told = events.put(membership.revision, { step: "size", what, because: "the size key says so", facts });
+    await this.#write([...stale, ...(takenBack ? [told] : [])], undefined, signal);
   }
 
   /** The last good policy is kept, and written again when the policy key was deleted. */

@@ -5,6 +5,7 @@ import {
   isRefused,
   readRecord,
   type AgentRecord,
+  type ClosedRecord,
   type Marker,
   type RecordKind,
   type RecordOf,
@@ -35,6 +36,10 @@ export interface Look {
   readonly policy: PolicySeen;
   readonly marker: Marker | undefined;
   readonly size: SizeSeen;
+  /** What was written when the cluster was closed. */
+  readonly closed: Held<ClosedRecord> | undefined;
+  /** Somebody said yes to size 0, now or earlier. */
+  readonly confirmed: boolean;
   /** Keys that could not be read as what they should be, each with the reason. Never fatal. */
   readonly refused: readonly string[];
 }
@@ -46,6 +51,10 @@ export interface SizeSeen {
   readonly refused: string | undefined;
   /** The last good value a leader saw. */
   readonly last: number | undefined;
+  /** The revision of the size key's value; 0 when it is absent. */
+  readonly revision: number;
+  /** Who asked for this value with `quorate size 0`. */
+  readonly confirmedBy: string | undefined;
 }
 
 /** More keys than this in one range are not read: somebody floods them. */
@@ -108,6 +117,8 @@ export function readLook(membership: Membership, keys: Keys): Look {
   const size = sizeEntry && parseSize(sizeEntry.value);
   const lastEntry = one(keys.lastSize);
   const last = lastEntry && parseSize(lastEntry.value);
+  const closing = single("closing", keys.closing);
+  const counts = closing !== undefined && closing.entry.modRevision === sizeEntry?.modRevision;
   const leaving = reasons(keys.leaving);
   const passedOver = reasons(keys.passedOver);
   const pausedEntry = one(keys.paused);
@@ -135,7 +146,11 @@ export function readLook(membership: Membership, keys: Keys): Look {
       asked: size && "size" in size ? size.size : undefined,
       refused: size && "refused" in size ? size.refused : undefined,
       last: last && "size" in last && last.size > 0 ? last.size : undefined,
+      revision: sizeEntry?.modRevision ?? 0,
+      confirmedBy: counts ? closing.value.by : undefined,
     },
+    closed: single("closed", keys.closed),
+    confirmed: closing !== undefined,
     refused,
   };
 }

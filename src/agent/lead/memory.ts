@@ -35,6 +35,7 @@ export class Memory {
   readonly #tracks = new Map<string, Track>();
   readonly #sinceMs: number;
   #openStep: { readonly key: string; readonly sinceMs: number } | undefined;
+  #closing: { readonly revision: number; readonly sinceMs: number } | undefined;
 
   constructor(nowMs: number) {
     this.#sinceMs = nowMs;
@@ -105,6 +106,16 @@ export class Memory {
     if (this.#openStep?.key !== key) this.#openStep = { key, sinceMs: nowMs };
     const { op, agent, member } = step.value;
     return { op, agent, member, openForMs: nowMs - this.#openStep.sinceMs };
+  }
+
+  /** How long this leader has seen size 0 stand; whoever writes it again starts that anew. */
+  closing({ size, closed }: Look, nowMs: number): ClusterSnapshot["closing"] {
+    if (size.asked !== 0) {
+      this.#closing = undefined;
+      return undefined;
+    }
+    if (this.#closing?.revision !== size.revision) this.#closing = { revision: size.revision, sinceMs: nowMs };
+    return { askedForMs: nowMs - this.#closing.sinceMs, closed: closed?.value.host };
   }
 
   leaderForMs(nowMs: number): number {

@@ -68,6 +68,10 @@ const snapshot = z
   .object({
     planner: z.string().max(1_000).default(""),
     idealClusterSize: z.number().int().min(1).max(1_000),
+    closing: z
+      .object({ askedForMs: ms, closed: name.optional() })
+      .transform((closing) => ({ ...closing, closed: closing.closed }))
+      .optional(),
     members: z.array(member).max(1_000),
     volunteers: z.array(volunteer).max(1_000),
     nominations: z.array(nomination).max(1_000).default([]),
@@ -85,6 +89,7 @@ const snapshot = z
   })
   .transform(({ wish: wished, ...seen }): ClusterSnapshot => ({
     ...seen,
+    closing: seen.closing,
     paused: seen.paused,
     openStep: seen.openStep,
     ...(wished === undefined ? {} : { wish: wished }),

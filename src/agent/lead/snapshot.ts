@@ -25,6 +25,7 @@ export function snapshotOf({ look, answers, heard, nowMs }: Sight, by: Onlooker)
   return {
     planner: by.name,
     idealClusterSize: idealOf(look, by.size),
+    closing: by.memory.closing(look, nowMs),
     members: by.memory.members({ nowMs, look, statuses: answers, heard }),
     volunteers: volunteersSeen(look, by.preflightOf),
     nominations: [...look.nominated.keys()].map((agent) => {

@@ -13,7 +13,6 @@ export function planRecordOf(
 ): PlanRecord {
   const voters = snapshot.members.filter((m) => m.role === "voter");
   const quorum = Math.floor(voters.length / 2) + 1;
-  const refusal = sizeRefusal(look);
   const unfit = snapshot.volunteers.flatMap(({ agent, preflight }) =>
     preflight.state === "failed" ? [{ agent, reason: short(preflight.reason) }] : [],
   );
@@ -21,11 +20,12 @@ export function planRecordOf(
     schema: 1,
     leader,
     ideal: snapshot.idealClusterSize,
-    ...(refusal === undefined ? {} : { sizeRefused: short(refusal) }),
+    ...(look.size.refused === undefined ? {} : { sizeRefused: short(look.size.refused) }),
     kind: "step" in next ? "step" : "waiting" in next ? "waiting" : "settled",
     because: short(next.because),
     failureTolerance: voters.filter((m) => m.answers).length - quorum,
     ...("settled" in next && next.settled.blockedBy !== undefined ? { blockedBy: short(next.settled.blockedBy) } : {}),
+    ...("settled" in next && next.settled.next !== undefined ? { next: short(next.settled.next) } : {}),
     ...(outcome && "held" in outcome ? { held: outcome.held } : {}),
     ...(unfit.length === 0 ? {} : { unfit: unfit.toSorted((a, b) => (a.agent < b.agent ? -1 : 1)).slice(0, 20) }),
     ...(snapshot.wish === undefined ? {} : { wish: wishTold(snapshot.wish) }),
@@ -38,11 +38,6 @@ export function planRecordOf(
 function wishTold(wish: Wish): NonNullable<PlanRecord["wish"]> {
   if ("failed" in wish) return { by: wish.by, why: short(wish.why) };
   return { by: wish.by, seats: wish.seats.filter((name) => name.length <= 253).slice(0, mostWishesTold) };
-}
-
-function sizeRefusal({ size }: Look): string | undefined {
-  if (size.refused !== undefined) return size.refused;
-  return size.asked === 0 ? "0 would shut the cluster down, which this version does not do" : undefined;
 }
 
 function notices(look: Look, snapshot: ClusterSnapshot, policy: ClusterPolicy): string[] {

@@ -47,6 +47,8 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
     },
     { requiredKeys: ["schema", "op", "leaderRevision"] },
   ),
+  closing: fc.record({ schema, by: host }),
+  closed: fc.record({ schema, host, formerSize: fc.integer({ min: 1, max: 1_000 }) }),
   planRecord: fc.record(
     {
       schema,
@@ -57,6 +59,7 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
       because: text,
       failureTolerance: whole,
       blockedBy: text,
+      next: text,
       held: text,
       unfit: fc.array(fc.record({ agent: fc.constant("h".repeat(253)), reason: text }), { maxLength: 20, size: "max" }),
       voters: whole,
@@ -122,6 +125,8 @@ const good: { readonly [K in RecordKind]: RecordOf<K> } = {
   },
   seat: { schema: 1, instance: "00000000-0000-4000-8000-000000000001", role: "learner", standby: false },
   step: { schema: 1, op: "promote", leaderRevision: 7 },
+  closing: { schema: 1, by: "box" },
+  closed: { schema: 1, host: "h1", formerSize: 3 },
   planRecord: { schema: 1, leader: "h1", ideal: 3, kind: "settled", because: "x", voters: 3, learners: 0, notices: [] },
   event: { schema: 1, step: "promote", what: "promoted h3 to voter", because: "x", leader: "h1", leaderRevision: 7 },
   nonce: { nonce: "0".repeat(32) },

@@ -65,7 +65,7 @@ test("every key is found where it belongs, with its revisions", () => {
   expect(seen.volunteers.get("h1")?.entry.createRevision).toBe(3);
   expect([...seen.leaving, ...seen.restarting, ...seen.passedOver]).toEqual(["h1", "h2", ["h3", "it did not start"]]);
   expect(seen).toMatchObject({ paused: "maintenance", step: { value: { op: "promote" } }, marker: { clusterId: "c1" } });
-  expect(seen.size).toEqual({ asked: 3, refused: undefined, last: 5 });
+  expect(seen.size).toEqual({ asked: 3, refused: undefined, last: 5, revision: 6, confirmedBy: undefined });
 });
 
 describe("foreign values", () => {
@@ -94,10 +94,24 @@ describe("foreign values", () => {
 
   test("a size that is none is told apart from one that is absent, and the last good one stays known", () => {
     const size = (text: string): unknown => lookOf([], entry(keys.idealClusterSize, text), entry(keys.lastSize, "3")).size;
-    expect(size("five")).toEqual({ asked: undefined, refused: '"five" is not a whole number', last: 3 });
-    expect(size("0")).toEqual({ asked: 0, refused: undefined, last: 3 });
+    expect(size("five")).toMatchObject({ asked: undefined, refused: '"five" is not a whole number', last: 3 });
+    expect(size("0")).toMatchObject({ asked: 0, refused: undefined, last: 3 });
     expect(lookOf([], entry(keys.lastSize, "0")).size.last).toBeUndefined();
-    expect(lookOf([], entry(keys.lastSize, "x")).size).toEqual({ asked: undefined, refused: undefined, last: undefined });
+    expect(lookOf([], entry(keys.lastSize, "x")).size).toMatchObject({
+      asked: undefined,
+      refused: undefined,
+      last: undefined,
+      revision: 0,
+    });
+  });
+
+  test("a yes to size 0 counts for the size it was written with, and for no other", () => {
+    const yes = '{"schema":1,"by":"box"}';
+    const confirmed = (revision: number): unknown =>
+      lookOf([], entry(keys.idealClusterSize, "0"), entry(keys.closing, yes, { modRevision: revision })).size.confirmedBy;
+    expect(confirmed(6)).toBe("box");
+    expect(confirmed(5)).toBeUndefined();
+    expect(lookOf([], entry(keys.closing, yes))).toMatchObject({ confirmed: true, size: { confirmedBy: undefined } });
   });
 
   test("a reason nobody can read is still a reason: somebody leaves, or paused it", () => {
