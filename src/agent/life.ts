@@ -15,7 +15,10 @@ import { crashWindowMs, forgetStarts, noteStart } from "./begin/crashes.ts";
 import { beginning, join } from "./begin/join.ts";
 import { assertSameMachine } from "./begin/same-machine.ts";
 import { safeMode, safeModeProblem } from "./begin/safe-mode.ts";
+import { wakeUp } from "./begin/wake.ts";
+import { endClosed, endForsaken, untilClosed, untilForsaken } from "./closing.ts";
 import { leave, stays } from "./leave.ts";
+import type { ClosedRecord } from "./control/records.ts";
 import { Presence, type Appearance } from "./control/presence.ts";
 import { StandBack } from "./lead/stand-back.ts";
 import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
@@ -168,6 +171,7 @@ export class AgentLife {
     this.#supervisor = supervisor;
 
     let leftOver: AgentExit | undefined;
+    let closed: ClosedRecord | undefined;
     const ending = new AbortController();
     const living = AbortSignal.any([signal, ending.signal]);
     setMaxListeners(100, living); // Every part of the agent listens to it; Node would call more than ten a leak.
@@ -205,13 +209,19 @@ export class AgentLife {
         (s) =>
           join(
             { client, machine, options, clock, log },
-            { clusterId: prefix.state.clusterId, hasData: begin.kind === "continue" },
+            {
+              clusterId: prefix.state.clusterId,
+              hasData: begin.kind === "continue",
+              startFirst: prefix.state.startFirst ?? [],
+            },
             s,
           ),
         (s) => this.#untilLeaveAsked(s),
       );
       if (seen === "leave") return { exitCode: 0, error: undefined, how: "stopped", notice: undefined };
       if (prefix.state.clusterId === undefined) await prefix.save({ clusterId: seen.clusterId });
+      if (prefix.state.startFirst !== undefined) await prefix.save({ startFirst: undefined });
+      if (begin.kind === "continue") await wakeUp({ client, options, clock, log }, living);
       const unfit = binary && (await fitsCluster(binary, client, seen, living));
       if (unfit !== undefined) {
         log.warn({ problem: unfit }, "this host cannot hold a seat");
@@ -276,18 +286,27 @@ export class AgentLife {
         void this.#keep("size", tellIgnoredSize({ client, options, clock, log }, living), ending, parts);
       void this.#keep("ready", this.#announce(begin.kind === "found", living), ending, parts);
       try {
-        await this.#untilLeaveAsked(living);
+        const ends = { client, machine, options, prefix, view: this.#view, presence, clock, log };
+        const serverless = (): boolean => this.#news.kind === "none";
+        const cutOff = (): boolean => presence.session === undefined && prefix.state.seat === undefined;
+        const why = await firstOf<"leave" | ClosedRecord | readonly string[]>(
+          living,
+          (s) => this.#untilLeaveAsked(s),
+          (s) => untilClosed(ends, seen.revision, s),
+          (s) => untilForsaken(ends, cutOff, s),
+        );
         this.#phase = "leaving";
         this.#tell();
-        leftOver = await leave(
-          { options, prefix, view: this.#view, presence, clock, log, serverless: () => this.#news.kind === "none" },
-          living,
-        );
+        if (why === "leave") leftOver = await leave({ ...ends, serverless }, living);
+        else if ("host" in why) {
+          closed = why;
+          leftOver = await endClosed({ ...ends, serverless }, why, living);
+        } else leftOver = await endForsaken(ends, why);
       } finally {
         // The session ends while the server still serves it, so that the keys go at once and not with the lease.
         this.#phase = "stopping";
         this.#tell();
-        if (leftOver?.how !== "left") await this.#announceRestart(prefix, client);
+        if (leftOver?.how !== "left" && closed === undefined) await this.#announceRestart(prefix, client);
         present.abort(new DOMException("The agent ends", "AbortError"));
         await presenceDone;
       }

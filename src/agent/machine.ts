@@ -10,6 +10,7 @@ import { bootOfMachine, type Boot } from "./begin/crashes.ts";
 import { idOfMachine } from "./begin/same-machine.ts";
 import { Prefix } from "./begin/state.ts";
 import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
+import { keepSnapshot, type KeepSnapshot } from "./server/keep-snapshot.ts";
 import { fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
 
 /** A server, whoever made it. */
@@ -28,6 +29,7 @@ export interface Machine {
   inspectDataDir(dir: string): Promise<DataDirState>;
   archiveDataDir(dir: string, options: ArchiveOptions): Promise<string | undefined>;
   removeDataDir(dir: string): Promise<void>;
+  keepSnapshot(client: EtcdClient, endpoint: string, how: KeepSnapshot, signal: AbortSignal): Promise<string>;
   startServer(options: EtcdServerOptions, deps: { readonly clock: Clock }, signal: AbortSignal): Promise<RunningServer>;
   /** Answers pre-flights on these URLs until it is closed. Rejects with the listen error. */
   listen(urls: readonly string[], answer: (nonce: string) => Promise<PreflightAnswer>): Promise<{ close(): Promise<void> }>;
@@ -52,6 +54,7 @@ export const thisMachine: Machine = {
   inspectDataDir,
   archiveDataDir,
   removeDataDir: (dir) => rm(dir, { recursive: true, force: true }),
+  keepSnapshot,
   startServer: (options, deps, signal) => EtcdServer.start(options, deps, signal),
   listen: (urls, answer) => PreflightStub.open(urls, answer),
   fetchText,

@@ -53,7 +53,7 @@ export function reportStep(step: DoneStep): string {
 }
 
 /**
- * What the chooser does or waits for, and why: one line, or two where something keeps the cluster from its ideal size.
+ * What the chooser does or waits for, and why: one line, or more where something keeps the cluster from its ideal size.
  * `settled: 3 voters, can lose 1` is what scripts and people look for.
  */
 export function renderPlan(plan: Plan): readonly string[] {
@@ -63,10 +63,11 @@ export function renderPlan(plan: Plan): readonly string[] {
     const would = waiting.on === "resume" && waiting.wouldDo ? [`would: ${describeStep(waiting.wouldDo)}`] : [];
     return [`waiting: ${plan.because}`, ...would];
   }
-  const { voters, learners, failureTolerance, blockedBy } = plan.settled;
+  const { voters, learners, failureTolerance, next, blockedBy } = plan.settled;
   const with_ = learners === 0 ? "" : `, ${learners} ${plural("learner", learners)}`;
   const lines = [`settled: ${voters} ${plural("voter", voters)}${with_}, can lose ${failureTolerance}`];
-  return blockedBy === undefined ? lines : [...lines, `blocked by: ${blockedBy}`];
+  if (blockedBy !== undefined) lines.push(`blocked by: ${blockedBy}`);
+  return next === undefined ? lines : [...lines, `after that: ${next}`];
 }
 
 /** What the role column says. A learner that no plan is about to promote stands by. */

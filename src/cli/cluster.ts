@@ -47,6 +47,8 @@ export interface ClusterView {
   /** The name of the chooser: only agents that have it may lead. */
   readonly chooser: string;
   readonly paused: string | undefined;
+  /** The host that ends last and is to be started first, once the cluster is closed. */
+  readonly closed: string | undefined;
   /** Members first, then spares, each by name. */
   readonly hosts: readonly Host[];
 }
@@ -54,7 +56,7 @@ export interface ClusterView {
 /** What of the keys a look needs, from one txn. */
 const families = ["volunteer", "nominated", "agents", "seats", "leader", "passedOver", "leaving", "restarting"] as const;
 type FamilyName = (typeof families)[number];
-const singles = ["idealClusterSize", "cluster", "plan", "policy", "lastPolicy", "paused"] as const;
+const singles = ["idealClusterSize", "cluster", "plan", "policy", "lastPolicy", "paused", "closed"] as const;
 type SingleName = (typeof singles)[number];
 
 interface Found {
@@ -244,6 +246,7 @@ export function assemble(membership: Membership, found: Found, answers: Readonly
     maxSeats: policy.maxSeats,
     chooser: policy.chooser,
     paused: single.paused === undefined ? undefined : reasonOf(single.paused),
+    closed: record("closed", single.closed)?.host,
     hosts: hosts.sort((a, b) => Number(!a.member) - Number(!b.member) || compareNames(a.name, b.name)),
   };
 }

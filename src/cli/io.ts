@@ -1,3 +1,5 @@
+import { createInterface } from "node:readline/promises";
+
 /** The surroundings of one command, so that tests can run it without a process of its own. */
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -9,6 +11,8 @@ export interface Io {
   readonly color: boolean;
   /** Width of the terminal in characters; undefined where there is none. */
   readonly columns: number | undefined;
+  /** Asks a person and gives the answer; absent where there is no terminal to ask at. */
+  readonly ask?: ((question: string, signal: AbortSignal) => Promise<string>) | undefined;
 }
 
 type Env = Io["env"];
@@ -28,5 +32,26 @@ export function processIo(env: Env): Io {
     tty,
     color: wantsColor(tty, env),
     columns: tty ? process.stdout.columns : undefined,
+    ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
   };
+}
+
+/** What is asked is no output: it goes to standard error. */
+async function ask(question: string, signal: AbortSignal): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const ended = new AbortController();
+  const own = AbortSignal.any([signal, ended.signal]);
+  try {
+    // The end of the input is an answer as well; so is ^C, which the terminal gives to readline.
+    terminal.once("close", () => {
+      ended.abort();
+    });
+    return await terminal.question(question, { signal: own });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (ended.signal.aborted) return "";
+    throw error;
+  } finally {
+    terminal.close();
+  }
 }

@@ -47,19 +47,26 @@ export async function plan(settings: PlanSettings, io: Io): Promise<number> {
     await toFile(settings.save, saved);
     io.err(`note: what was seen is in ${plain(settings.save)}; \`quorate plan --from FILE\` plans from it again\n`);
   }
-  const seen = size === undefined ? saved.snapshot : { ...saved.snapshot, idealClusterSize: size };
+  const seen = size === undefined ? saved.snapshot : atSize(saved.snapshot, size);
   const rehearsal = rehearse(seen, saved.policy, mostSteps);
   if (settings.output !== "table") io.out(encode(planData(seen, size !== undefined, rehearsal), settings.output));
   else io.out(`${planLines(seen, size !== undefined, rehearsal, painter(io.color)).join("\n")}\n`);
   return 0;
 }
 
+/** Size 0 is planned for as if the time in which it can be taken back were over. */
+function atSize(seen: ClusterSnapshot, size: number): ClusterSnapshot {
+  if (size > 0) return { ...seen, idealClusterSize: size, closing: undefined };
+  return { ...seen, closing: { askedForMs: longMs, closed: undefined } };
+}
+
+const longMs = 3_600_000;
+
 /** @throws QuorateError INVALID_OPTION */
 function sizeOf(text: string): number {
   const parsed = parseSize(text);
-  const why = "refused" in parsed ? parsed.refused : parsed.size === 0 ? "0 would shut the cluster down" : undefined;
-  if ("size" in parsed && why === undefined) return parsed.size;
-  throw new QuorateError("INVALID_OPTION", `Cannot plan for that size: ${why ?? ""}`, {
+  if ("size" in parsed) return parsed.size;
+  throw new QuorateError("INVALID_OPTION", `Cannot plan for that size: ${parsed.refused}`, {
     hint: "give a whole number, like `quorate plan --size 5`",
   });
 }
@@ -104,7 +111,7 @@ async function toFile(file: string, saved: Saved): Promise<void> {
 /** What is, then every step with its reason, then what it ends with. */
 export function planLines(seen: ClusterSnapshot, assumed: boolean, { steps, ends }: Rehearsal, paint: Paint): string[] {
   const lines = [
-    `${paint("bold", assumed ? `if the size were ${seen.idealClusterSize}:` : "as things are:")} ${whatIs(factsOf(seen))}`,
+    `${paint("bold", assumed ? `if the size were ${factsOf(seen).ideal}:` : "as things are:")} ${whatIs(factsOf(seen))}`,
   ];
   let before = toleranceIn(seen);
   steps.forEach(({ step, because, after }, i) => {
@@ -136,7 +143,7 @@ function whatIs({ ideal, members, spares, toleranceBefore }: Facts): string {
 /** The same for programs. */
 export function planData(seen: ClusterSnapshot, assumed: boolean, { steps, ends }: Rehearsal): unknown {
   return {
-    idealClusterSize: seen.idealClusterSize,
+    idealClusterSize: factsOf(seen).ideal,
     assumed,
     facts: factsOf(seen),
     steps: steps.map(({ step, because, after }) => ({

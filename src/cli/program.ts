@@ -31,6 +31,7 @@ const own = (name: string, takes: string | undefined, help: string): Flag<string
 });
 
 const waitFlag = own("wait", undefined, "return when the cluster has that size and is settled");
+const yesFlag = own("yes", undefined, "size 0 is meant: do not ask");
 const timeoutFlag: Flag<number> = {
   ...own("timeout", "TIME", "how long --wait waits (default: 2m)"),
   read: (texts) => parseDuration(texts.at(-1) ?? ""),
@@ -169,18 +170,33 @@ change nothing, and log and status name the ones that differ. \`quorate policy s
     );
   });
 
-  const sizeFlags = [...asking, waitFlag, timeoutFlag];
+  const sizeFlags = [...asking, waitFlag, timeoutFlag, yesFlag];
   const size = command(program, "size", "tell or set how many members the cluster is to have", sizeFlags);
   size
     .argument("[N]", "the new size; without it, the present one is told")
-    .addHelpText("after", examples("quorate size", "quorate size 3", "quorate size 5 --wait --timeout 30s"))
+    .addHelpText(
+      "after",
+      `${examples("quorate size", "quorate size 3", "quorate size 5 --wait --timeout 30s", "quorate size 0")}
+
+Size 0 shuts the whole cluster down in good order, after 10 s in which another size takes it back. One host keeps the data; started
+first, it goes on at the former size.`,
+    )
     .action(async (n: string | undefined) => {
       const given = givenTo(size, sizeFlags);
       const timeoutMs = valueOf(timeoutFlag, given, io.env) ?? 120_000;
       done(
         await (
           await import("./size.ts")
-        ).size({ ...clientSettings(given, io.env), size: n, wait: given[waitFlag.name] === true, timeoutMs }, io),
+        ).size(
+          {
+            ...clientSettings(given, io.env),
+            size: n,
+            wait: given[waitFlag.name] === true,
+            timeoutMs,
+            yes: given[yesFlag.name] === true,
+          },
+          io,
+        ),
       );
     });
 

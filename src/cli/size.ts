@@ -7,17 +7,20 @@ import type { Io } from "./io.ts";
 import type { ClientSettings } from "./options.ts";
 import { encode } from "./output.ts";
 import { chooserLine, count, strengthOf } from "./roles.ts";
+import { shutDown } from "./size-zero.ts";
 
 export interface SizeSettings extends ClientSettings {
   /** Undefined: only tell. */
   readonly size: string | undefined;
   readonly wait: boolean;
   readonly timeoutMs: number;
+  /** Size 0 is meant; nobody is to be asked. */
+  readonly yes: boolean;
 }
 
 const pollMs = 250;
 
-/** `quorate size [N] [--wait]`: tells or sets how many members the cluster is to have. */
+/** `quorate size [N] [--wait] [--yes]`: tells or sets how many members the cluster is to have. */
 export async function size(settings: SizeSettings, io: Io): Promise<number> {
   const wanted = settings.size === undefined ? undefined : wantedSize(settings.size);
   return withCluster(settings, async (cluster) => {
@@ -25,6 +28,10 @@ export async function size(settings: SizeSettings, io: Io): Promise<number> {
     let view = await lookAtCluster(cluster.client, cluster.keys, cluster.signal);
     if (wanted !== undefined) {
       refuseStranger(view, cluster.keys.namespace);
+      if (wanted === 0) {
+        await shutDown(settings, view, cluster, io);
+        return 0;
+      }
       await cluster.client.put(cluster.keys.idealClusterSize, String(wanted), { signal: cluster.signal });
       for (const note of notes(wanted, view)) io.err(`note: ${note}\n`);
     }
@@ -37,22 +44,13 @@ export async function size(settings: SizeSettings, io: Io): Promise<number> {
   });
 }
 
-/** @throws QuorateError INVALID_OPTION, or REFUSED for 0. */
+/** @throws QuorateError INVALID_OPTION */
 function wantedSize(text: string): number {
   const parsed = parseSize(text);
   if ("refused" in parsed) {
     throw new QuorateError("INVALID_OPTION", `Cannot set the size: ${parsed.refused}`, {
       hint: "give a whole number, like `quorate size 3`",
     });
-  }
-  if (parsed.size === 0) {
-    throw new QuorateError(
-      "REFUSED",
-      "Cannot set the size to 0: that would shut the whole cluster down, which this version does not do yet",
-      {
-        hint: "`quorate size 1` keeps one member; stop the agents with ^C to end the cluster",
-      },
-    );
   }
   return parsed.size;
 }

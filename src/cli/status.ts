@@ -120,6 +120,7 @@ function because(view: ClusterView): string[] {
   const lines: string[] = alarmLines(view);
   if (plan?.kind === "settled" && plan.because !== "") lines.push(`because ${plan.because}`);
   if (plan?.blockedBy !== undefined) lines.push(`blocked by: ${plan.blockedBy}`);
+  if (plan?.next !== undefined) lines.push(`after that: ${plan.next}`);
   if (plan?.held !== undefined) lines.push(`held back: ${plan.held}`);
   if (plan?.sizeRefused !== undefined) lines.push(`size in force: ${plan.ideal}; the size key is refused: ${plan.sizeRefused}`);
   if (view.ideal !== undefined && view.ideal > view.maxSeats) lines.push(`at most ${view.maxSeats} seats are filled`);
@@ -169,11 +170,13 @@ export function statusData(view: ClusterView): Record<string, unknown> {
           kind: view.plan.kind,
           because: view.plan.because,
           blockedBy: view.plan.blockedBy ?? null,
+          next: view.plan.next ?? null,
           held: view.plan.held ?? null,
           notices: view.plan.notices,
         }
       : null,
     paused: view.paused ?? null,
+    closed: view.closed ?? null,
     clusterId: view.clusterId,
     foundedBy: view.marker?.foundedBy ?? null,
     revision: view.revision,

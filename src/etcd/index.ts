@@ -17,6 +17,7 @@ export type {
 } from "./types.ts";
 export { grantedMs, grantLease, Session } from "./session.ts";
 export type { SessionOptions } from "./session.ts";
+export { receiveSnapshot } from "./snapshot.ts";
 export { openWatch, watchRange } from "./watch.ts";
 export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts";
 export { campaign } from "./election.ts";

@@ -84,7 +84,14 @@ type UnaryMethod = (
   options: Grpc.CallOptions,
   done: (error: Grpc.ServiceError | null, response: { readonly header?: IResponseHeader }) => void,
 ) => Grpc.ClientUnaryCall;
-type DuplexMethod = (metadata: Grpc.Metadata, options: Grpc.CallOptions) => Grpc.ClientDuplexStream<unknown, unknown>;
+type AnswersMethod = (request: unknown, metadata: Grpc.Metadata, options: Grpc.CallOptions) => Grpc.ClientReadableStream<unknown>;
+type DuplexMethod = (metadata: Grpc.Metadata, options: Grpc.CallOptions) => Duplex;
+/** What is used of one. */
+interface Duplex {
+  on(event: "data" | "error" | "end", listener: (what: unknown) => void): unknown;
+  write(request: unknown): unknown;
+  cancel(): void;
+}
 
 /** The way to one endpoint, for all calls and streams. It dials when it is used, never by itself, and never repeats anything. */
 export interface Link {
@@ -106,8 +113,9 @@ export interface Link {
 }
 
 export interface StreamMethod {
-  readonly service: "Watch" | "Lease";
-  readonly method: "watch" | "leaseKeepAlive";
+  readonly service: "Watch" | "Lease" | "Maintenance";
+  /** `snapshot` is a stream of answers to one empty request; nothing can be written to it. */
+  readonly method: "watch" | "leaseKeepAlive" | "snapshot";
   readonly requireLeader: boolean;
   /** Of an etcd with authentication. It counts as long as the stream lives. */
   readonly token?: string | undefined;
@@ -171,7 +179,11 @@ export class GrpcLink implements Link {
     const wire = await this.#ready(signal);
     signal.throwIfAborted();
     const client = wire.host.getServiceClient(stream.service) as unknown as Record<string, DuplexMethod>;
-    const duplex = client[stream.method]!.call(client, metadata(stream), {});
+    const method = client[stream.method]!;
+    const duplex =
+      stream.method === "snapshot"
+        ? withoutWrites((method as unknown as AnswersMethod).call(client, {}, metadata(stream), {}))
+        : method.call(client, metadata(stream), {});
     let over = false;
     const end = (error: unknown): void => {
       if (over) return;
@@ -250,6 +262,17 @@ export class GrpcLink implements Link {
     }
     return wire;
   }
+}
+
+/** The one request has been sent when this returns. */
+function withoutWrites(stream: Grpc.ClientReadableStream<unknown>): Duplex {
+  return {
+    on: (event, listener) => stream.on(event, listener),
+    write: () => undefined,
+    cancel: () => {
+      stream.cancel();
+    },
+  };
 }
 
 function isProved({ sockets, proved }: Wire): boolean {

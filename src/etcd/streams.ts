@@ -4,13 +4,13 @@ import type { Caller } from "./caller.ts";
 import { isStaleToken } from "./credentials.ts";
 import type { Pass } from "./credentials.ts";
 import { failureOf, isOfEndpoint, lateFailure } from "./failure.ts";
-import type { LinkStream } from "./link.ts";
+import type { LinkStream, StreamMethod } from "./link.ts";
 import { passOn } from "../clock.ts";
 import { abortAfter, inTime, late } from "./signals.ts";
 
 export interface StreamKind {
-  readonly service: "Watch" | "Lease";
-  readonly method: "watch" | "leaseKeepAlive";
+  readonly service: StreamMethod["service"];
+  readonly method: StreamMethod["method"];
   /** Reads behind "Cannot": "watch /a". */
   readonly what: string;
 }

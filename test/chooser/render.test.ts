@@ -12,6 +12,7 @@ test("what keeps a cluster from its ideal size is a second line", () => {
   expect(render("ideal 3 | voters h1 | learners h2")).toEqual([
     "settled: 1 voter, 1 learner, can lose 0",
     "blocked by: 1 more volunteer is needed for the ideal size of 3",
+    "after that: nominate the next agent that volunteers and passes the pre-flight",
   ]);
 });
 

@@ -23,7 +23,8 @@ function planOf(line: string): Plan {
 
 function answer(line: string): string[] {
   const next = planOf(line);
-  const blocked = "settled" in next && next.settled.blockedBy !== undefined ? [`  blocked by ${next.settled.blockedBy}`] : [];
+  const { blockedBy, next: after } = "settled" in next ? next.settled : { blockedBy: undefined, next: undefined };
+  const blocked = blockedBy === undefined ? [] : [`  blocked by ${blockedBy}`, `  after that ${after ?? "nothing"}`];
   const [what = ""] = brief(next).split(";");
   return [line, `  ${what}`, `  because ${next.because}`, ...blocked];
 }

@@ -181,12 +181,6 @@ describe("a cluster that answers", () => {
     expect((await client.get(keys.idealClusterSize)).entry).toBeUndefined();
   });
 
-  test("size 0 is refused with exit code 6", async () => {
-    const { code, err } = await quorate(`size 0 ${endpoints}`);
-    expect(code).toBe(6);
-    expect(err).toContain("would shut the whole cluster down");
-  });
-
   test("size N writes the number, and --wait ends with 5 while no leader acts on it", async () => {
     const { clusterId } = await client.readMembership();
     await client.put(keys.cluster, writeRecord("marker", { schema: 1, clusterId, foundedBy: "n1" }));

@@ -66,6 +66,47 @@ describe("from a file", () => {
     );
   });
 
+  test("--size 0 shows how it would be shut down, and who would end last", async () => {
+    const file = await saved("ideal 3 | voters h1 h2 h3 | spares h4");
+    const { out } = await quorate(`plan --from ${file} --size 0`);
+    expect(out.split("\n")).toEqual([
+      "if the size were 0: 3 voters, h1, h2 and h3; 1 spare, h4; size 0; can lose 1",
+      " 1. remove h3 (can lose 1 -> 0)",
+      "    because the size is 0, and one member is kept for the end, so voter h3 is let go",
+      " 2. remove h2",
+      "    because the size is 0, and one member is kept for the end, so voter h2 is let go",
+      " 3. close the cluster: every agent ends, h1 last",
+      "    because the size is 0, and h1 is the only member left: it ends last and keeps the data",
+      "then waiting: the cluster is closed: every agent ends, and h1 is the one to start first",
+      "",
+    ]);
+    const json = JSON.parse((await quorate(`plan --from ${file} --size 0 -o json`)).out) as { steps: unknown[] };
+    expect(json).toMatchObject({
+      idealClusterSize: 0,
+      assumed: true,
+      ends: { kind: "waiting", waiting: { on: "end", last: "h1" } },
+    });
+    expect(json.steps.at(-1)).toMatchObject({ step: { kind: "close", formerSize: 3 } });
+  });
+
+  test("a size that is held, or taken back, is planned for as it is", async () => {
+    const file = await saved("ideal 3 | closing 500 | voters h1 h2 h3");
+    expect((await quorate(`plan --from ${file}`)).out).toContain("waiting: the size is 0: all agents stop in good order once");
+    expect((await quorate(`plan --from ${file} --size 3`)).out).toContain("settled: 3 voters, can lose 1");
+  });
+
+  test("what keeps it from its size comes with what is done once that has changed", async () => {
+    const file = await saved("ideal 3 | voters h1 h2 h3", {});
+    const json = async (size: number): Promise<unknown> =>
+      JSON.parse((await quorate(`plan --from ${file} --size ${size} -o json`)).out);
+    const next = "nominate the next agent that volunteers and passes the pre-flight";
+    expect(await json(5)).toMatchObject({
+      ends: { settled: { blockedBy: "2 more volunteers are needed for the ideal size of 5", next } },
+    });
+    expect(await json(3)).toMatchObject({ ends: { settled: { failureTolerance: 1 } } });
+    expect((await quorate(`plan --from ${file} --size 5`)).out).toContain(`after that: ${next}\n`);
+  });
+
   test("a cluster without quorum waits for it, a paused one says what it would do", async () => {
     const lost = await quorate(`plan --from ${await saved("ideal 3 | voters h1 h2! h3!")}`);
     expect(lost.out).toContain("no quorum\nwaiting: 1 of 3 voters take part, which is no quorum\n");
@@ -153,7 +194,7 @@ describe("from a file", () => {
     expect(await quorate(`plan --from ${folder}/none.json --save x`)).toMatchObject({ code: 2, out: "" });
   });
 
-  test.each(["0", "-1", "many", "1001"])("the size %s is refused with exit 2", async (size) => {
+  test.each(["-1", "many", "1001"])("the size %s is refused with exit 2", async (size) => {
     const { code, err } = await quorate(`plan --from ${await saved("ideal 3 | voters h1")} --size=${size}`);
     expect(code).toBe(2);
     expect(err).toContain("error: Cannot plan for that size: ");
@@ -254,7 +295,7 @@ describe("of a real etcd", () => {
     );
     const { out } = await quorate(`plan --size 5 ${endpoints}`);
     expect(out).toContain("1 spare, h5");
-    expect(out).not.toContain("nominate h4");
+    expect(out).not.toContain(". nominate h4");
     expect(out).toContain("h4 failed the pre-flight: its server URL does not answer");
   });
 
@@ -282,6 +323,19 @@ describe("of a real etcd", () => {
     expect(err).toContain("this cluster is not Quorate's");
     const [port] = await freePorts(1);
     expect((await quorate(`plan --endpoints=127.0.0.1:${port}`)).code).toBe(3);
+  });
+
+  test("without quorum it is exit 4, and says who answers and what to do", async () => {
+    const victims = etcd.nodes.filter(({ name }) => name !== "n1");
+    for (const victim of victims) await victim.kill();
+    try {
+      const { code, out, err } = await quorate(`plan ${endpoints}`);
+      expect({ code, out }).toEqual({ code: 4, out: "" });
+      expect(err).toContain("error: Cannot read the cluster: it has no raft leader");
+      expect(err).toContain("start the missing servers again");
+    } finally {
+      await Promise.all(victims.map((victim) => victim.restart()));
+    }
   });
 
   test("a server that is dead with its agent is replaced by a spare, and one that only is silent is waited for", async () => {

@@ -81,6 +81,7 @@ export function view(hosts: readonly Host[], change: Partial<ClusterView> = {}):
     maxSeats: 7,
     chooser: "dynamicsize",
     paused: undefined,
+    closed: undefined,
     hosts,
     ...change,
   };

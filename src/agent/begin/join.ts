@@ -4,6 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import type { EtcdClient, Membership } from "../../etcd/index.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
+import { listOf } from "../../chooser/words.ts";
 import { isRefused, readRecord } from "../control/records.ts";
 import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
@@ -58,6 +59,7 @@ export interface BeginInput {
     readonly clusterId?: string | undefined;
     readonly seat?: { readonly memberId: string } | undefined;
     readonly endpoints: readonly string[];
+    readonly startFirst?: readonly string[] | undefined;
   };
 }
 
@@ -76,7 +78,7 @@ export function beginning({ seeds, server, newCluster, data, state }: BeginInput
       "REFUSED",
       `Cannot join cluster ${state.clusterId ?? ""}: this host belonged to it and knows no endpoint of it any more`,
       {
-        hint: "add --seeds=http://HOST:2379 with a client URL of the cluster, or found another one with --new-cluster",
+        hint: `${startThem(state.startFirst ?? [])}add --seeds=http://HOST:2379 with a client URL of the cluster, or found another one with --new-cluster`,
       },
     );
   }
@@ -92,6 +94,22 @@ interface Known {
   readonly clusterId: string | undefined;
   /** It has a server that starts from its own data: the cluster may need that to answer at all. */
   readonly hasData: boolean;
+  /** Who had the data when this agent ended. */
+  readonly startFirst: readonly string[];
+}
+
+/** `start h1 and h2, ` where it is known who had the data last. */
+function startThem(hosts: readonly string[]): string {
+  return hosts.length === 0 ? "" : `start ${listOf(hosts)}, which had the data last; `;
+}
+
+/** What to do where nobody answers. */
+function hintFor(options: ResolvedOptions, { startFirst, clusterId, hasData }: Known): string {
+  const others = startFirst.filter((host) => host !== options.hostname);
+  if (others.length === 0) return whyNoSeedAnswers(options);
+  if (hasData)
+    return `${listOf(others)} had the data as well when this agent ended: start ${others.length === 1 ? "it" : "them"}, too`;
+  return `${startThem(others)}or found another cluster with --new-cluster, which forgets ${clusterId ?? "that one"}`;
 }
 
 /** Connects through the seeds for as long as it takes, and makes sure that the cluster is one to join. */
@@ -100,7 +118,8 @@ export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): P
   const startedMs = clock.nowMs();
   const unreachable = whyUnreachable(options);
   if (unreachable !== undefined) log.warn({ advertised: options.advertiseServerUrls }, unreachable);
-  let sayAtMs = startedMs + sayAfterMs;
+  // Who knows where the data is says so at once.
+  let sayAtMs = startedMs + (known.startFirst.length > 0 && !known.hasData ? 0 : sayAfterMs);
   let strangerSinceMs: number | undefined;
   const attempt = async (): Promise<Membership> => {
     const seen = await client.readMembership({ signal, timeoutMs: 2_000, look: [{ range: options.keys.cluster }] });
@@ -126,7 +145,7 @@ export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): P
       if (clock.nowMs() >= sayAtMs && strangerSinceMs === undefined) {
         if (known.clusterId !== undefined && !known.hasData) await assertSeedsBelong(deps, known.clusterId, signal);
         log.warn(
-          { seeds: options.seeds, reason: messageOf(error), hint: whyNoSeedAnswers(options) },
+          { seeds: options.seeds, reason: messageOf(error), hint: hintFor(options, known) },
           "no seed answers; trying for ever",
         );
         sayAtMs = clock.nowMs() + sayAfterMs;
@@ -162,7 +181,12 @@ function anotherCluster({ endpoint, clusterId: found }: Membership, clusterId: s
   );
 }
 
-async function assertOurs(deps: JoinDeps, seen: Membership, { clusterId, hasData }: Known, signal: AbortSignal): Promise<void> {
+async function assertOurs(
+  deps: JoinDeps,
+  seen: Membership,
+  { clusterId, hasData }: Pick<Known, "clusterId" | "hasData">,
+  signal: AbortSignal,
+): Promise<void> {
   const { client, options, log } = deps;
   if (clusterId !== undefined && seen.clusterId !== clusterId) throw anotherCluster(seen, clusterId);
   if (!options.server || hasData) return; // Any etcd will do; and whoever holds its data knows it.

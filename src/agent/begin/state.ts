@@ -22,6 +22,8 @@ const stateSchema = z.object({
   seat: z.object({ memberId: z.string(), token: z.string() }).optional(),
   /** Whether its server started with etcd's own strict check last: the cluster's policy is not known before anybody is asked. */
   strictReconfigCheck: z.boolean().optional(),
+  /** Hosts that hold the data, as it was known when this agent ended: to be started before or with it. */
+  startFirst: z.array(z.string()).optional(),
   /** Client URLs that served last. */
   endpoints: z.array(z.string()),
   /** The machine it was made on; absent where that has no name. */

@@ -104,6 +104,8 @@ const planRecord = z.object({
   leader: text,
   /** What the size key asks for, as the leader understood it. */
   ideal: z.number().int(),
+  /** Size 0 is asked for: the cluster is to be shut down. */
+  closing: z.boolean().optional(),
   /** Why the size key's own value is not in force. */
   sizeRefused: text.optional(),
   kind: z.enum(["step", "waiting", "settled"]),

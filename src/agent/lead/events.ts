@@ -115,6 +115,24 @@ export class EventLog {
   }
 }
 
+/** Tells that a closed cluster goes on. Nobody leads it yet. */
+export function wakeEvent(
+  keys: Keys,
+  woken: { readonly hostname: string; readonly formerSize: number; readonly revision: number; readonly clock: Clock },
+): Op {
+  const record: EventRecord = {
+    schema: 1,
+    step: "size",
+    agent: woken.hostname,
+    what: `the cluster goes on: the size is ${woken.formerSize} again`,
+    because: `${woken.hostname}, which ended last, was started`,
+    leader: woken.hostname,
+    leaderRevision: 0,
+    at: woken.clock.wallTime().toISOString(),
+  };
+  return { put: keys.events.key(`${digits(woken.revision, 16)}-wake`), value: writeRecord("event", record) };
+}
+
 function digits(n: number, width: number): string {
   return String(n).padStart(width, "0");
 }

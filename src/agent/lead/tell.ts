@@ -20,6 +20,7 @@ export function planRecordOf(
     schema: 1,
     leader,
     ideal: snapshot.idealClusterSize,
+    ...(snapshot.closing === undefined ? {} : { closing: true }),
     ...(look.size.refused === undefined ? {} : { sizeRefused: short(look.size.refused) }),
     kind: "step" in next ? "step" : "waiting" in next ? "waiting" : "settled",
     because: short(next.because),

@@ -66,6 +66,15 @@ describe("beginning()", () => {
     expect(begins(input)).toEqual(expected);
   });
 
+  test("a host that knows who had the data last names them, where it knows nobody to ask", () => {
+    const state = { clusterId: "c1", endpoints: [], startFirst: ["h2", "h3"] };
+    expect(() => beginning({ ...nothing, state })).toThrow(
+      expect.objectContaining({
+        hint: expect.stringMatching(/^start h2 and h3, which had the data last; add --seeds=.*--new-cluster$/) as string,
+      }),
+    );
+  });
+
   test("state of a cluster never founds, whatever else is so, unless a new cluster is asked for", () => {
     for (const given of [[], seeds]) {
       for (const server of [true, false]) {

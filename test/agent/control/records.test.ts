@@ -54,6 +54,7 @@ const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
       schema,
       leader: text,
       ideal: whole,
+      closing: fc.boolean(),
       sizeRefused: text,
       kind: fc.constantFrom("step", "waiting", "settled"),
       because: text,

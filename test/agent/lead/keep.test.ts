@@ -151,6 +151,41 @@ describe("what the leader tells", () => {
     ]);
   });
 
+  test("size 0 is told of once, by whom it was asked for, and so is its being taken back; what was written for it goes", async () => {
+    const scene = await Scene.open({ idealClusterSize: 3 });
+    const { keys, client } = scene.leader;
+    const before = (what: string): boolean => !/leads|policy/.test(what);
+    await scene.put(keys.idealClusterSize, "3");
+    await scene.round();
+    const yes = '{"schema":1,"by":"box"}';
+    await client.txn({
+      then: [
+        { put: keys.idealClusterSize, value: "0" },
+        { put: keys.closing, value: yes },
+      ],
+    });
+    await scene.round();
+    await scene.round();
+    expect(await scene.value(keys.lastSize)).toBe("3");
+    await scene.put(keys.closed, '{"schema":1,"host":"h1","formerSize":3}');
+    await scene.put(keys.idealClusterSize, "3");
+    await scene.round();
+    await scene.round();
+    await scene.put(keys.idealClusterSize, "0");
+    await scene.round();
+    await scene.round(keeperOf(scene.leader, { hostname: "h2" }));
+    expect((await whats(scene)).filter(before)).toEqual([
+      "the size is 3",
+      "the size is 0: the cluster is to be shut down; it was 3",
+      "the size is 3 again: the shutdown is taken back",
+      "the size is 0: the cluster is to be shut down; it was 3",
+    ]);
+    const events = (await client.range(keys.events)).entries.map(({ value }) => JSON.parse(value) as { because: string });
+    expect(events.map(({ because }) => because)).toContain("`quorate size 0` on box says so");
+    expect(await scene.value(keys.closed)).toBeUndefined();
+    expect(await scene.value(keys.closing)).toBeUndefined();
+  });
+
   test("an agent that asks to leave is told of once, also by the next leader", async () => {
     const scene = await Scene.open();
     const { keys } = scene.leader;

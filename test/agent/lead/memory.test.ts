@@ -200,6 +200,20 @@ test("an open step counts from when this leader first saw it, and anew when it i
   expect(memory.leaderForMs(9_700)).toBe(9_700);
 });
 
+test("size 0 counts from when this leader first saw it, and anew when it is taken back or written again", () => {
+  const memory = new Memory(0);
+  const sized = (text: string, modRevision: number): ReturnType<typeof lookOf> =>
+    lookOf(members, entry(keys.idealClusterSize, text, { modRevision }), entry(keys.lastSize, "3"));
+  expect(memory.closing(sized("3", 5), 500)).toBeUndefined();
+  expect(memory.closing(sized("0", 6), 1_000)).toEqual({ askedForMs: 0, closed: undefined });
+  expect(memory.closing(sized("0", 6), 9_000)).toEqual({ askedForMs: 8_000, closed: undefined });
+  expect(memory.closing(sized("0", 8), 9_500)?.askedForMs).toBe(0);
+  expect(memory.closing(sized("banana", 9), 9_600)).toBeUndefined();
+  expect(memory.closing(sized("0", 8), 9_700)?.askedForMs).toBe(0);
+  const closed = entry(keys.closed, writeRecord("closed", { schema: 1, host: "h1", formerSize: 3 }));
+  expect(memory.closing(lookOf(members, entry(keys.idealClusterSize, "0"), closed), 9_800)?.closed).toBe("h1");
+});
+
 describe("what agents say", () => {
   const record = (more: Partial<AgentRecord>): string =>
     writeRecord("agentRecord", {
