@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
+import { eventually } from "../support/eventually.ts";
 import { untilGone } from "../support/process.ts";
 
 const three = ["h1", "h2", "h3"] as const;
@@ -113,6 +114,27 @@ describe("a voter that is killed", { timeout: 120_000 }, () => {
     expect(grown.find(({ name }) => name === host)?.id).not.toBe(before.find(({ name }) => name === host)?.id);
   });
 });
+
+test(
+  "the host of the leader is killed: the spare is proved anew by the next leader, which cannot reach the dead one either",
+  { timeout: 120_000 },
+  async () => {
+    const fleet = await open();
+    const four = ["h1", "h2", "h3", "h4"];
+    const [h1] = await fleet.form(four, 3);
+    // Whoever stands first leads; the founder does.
+    expect((await fleet.plan("h1"))?.leader).toBe("h1");
+    await h1?.kill();
+    const rest = ["h2", "h3", "h4"];
+    const healed = async (): Promise<boolean> => {
+      const seen = await Promise.any(rest.map((host) => fleet.members(host)));
+      return seen.length === 3 && seen.every(({ name, learner }) => rest.includes(name) && !learner);
+    };
+    await eventually("the three others vote", healed, 60_000).catch((error: unknown) => {
+      throw new Error(`${(error as Error).message}\n${fleet.tails()}`);
+    });
+  },
+);
 
 interface Step {
   readonly kind: string;

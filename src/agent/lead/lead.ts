@@ -179,7 +179,8 @@ class Leader {
     const next = plan(snapshot, rules);
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
     if (!snapshot.noSpace) {
-      this.#preflights.ensure(seen, largest, this.#done.signal);
+      const silent = seen.membership.members.filter((row) => !answers.has(row.id)).flatMap((row) => row.peerUrls);
+      this.#preflights.ensure(seen, largest, this.#done.signal, new Set(silent));
       await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
     }
     let outcome: Outcome | undefined;

@@ -6,7 +6,7 @@ import { messageOf } from "../../errors.ts";
 import type { EtcdClient, Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import type { Machine } from "../machine.ts";
-import { isProof, preflightPath } from "../server/preflight-stub.ts";
+import { isProof, isUnreached, preflightPath } from "../server/preflight-stub.ts";
 import { short, writeRecord } from "../control/records.ts";
 import type { Look } from "./look.ts";
 
@@ -24,6 +24,8 @@ interface Result {
   readonly outcome: VolunteerSeen["preflight"];
   readonly atMs: number;
   readonly tries: number;
+  /** Peer URLs that were not asked for, as their members were silent: to be tried when they are not. */
+  readonly spared: readonly string[];
 }
 
 interface Deps {
@@ -59,8 +61,11 @@ export class Preflights {
     return result && result.subject === subjectOf(host, look) ? result.outcome : { state: "pending" };
   }
 
-  /** Starts what is missing: every volunteer without a seat that has not been proved, or failed a while ago. */
-  ensure(look: Look, dbSize: number, signal: AbortSignal): void {
+  /**
+   * Starts what is missing: every volunteer without a seat that has not been proved, or failed a while ago. Nobody has to reach the
+   * peer URLs of `silent` members: who dies must not take with it those that could replace it.
+   */
+  ensure(look: Look, dbSize: number, signal: AbortSignal, silent: ReadonlySet<string> = new Set()): void {
     const { clock } = this.#deps;
     for (const host of this.#results.keys()) if (!look.volunteers.has(host)) this.#results.delete(host);
     for (const [host, urls] of look.volunteers) {
@@ -70,17 +75,17 @@ export class Preflights {
       if (subject === undefined) continue;
       const before = this.#results.get(host);
       if (before?.subject === subject) {
-        if (before.outcome.state === "passed") continue;
-        if (clock.nowMs() - before.atMs < Math.min(30_000, 1_000 * 2 ** before.tries)) continue;
+        if (before.outcome.state === "passed" && before.spared.every((url) => silent.has(url))) continue;
+        if (before.outcome.state === "failed" && clock.nowMs() - before.atMs < Math.min(30_000, 1_000 * 2 ** before.tries))
+          continue;
       }
       const tries = before?.subject === subject ? before.tries + 1 : 0;
       const proof = look.agents.get(host)?.value.proof ?? "";
-      const task = this.#prove(host, urls.value, proof, dbSize, signal)
-        .then((reason): VolunteerSeen["preflight"] =>
-          reason === undefined ? { state: "passed" } : { state: "failed", reason: short(reason) },
-        )
-        .then((outcome) => {
-          this.#results.set(host, { subject, outcome, atMs: clock.nowMs(), tries });
+      const task = this.#prove(host, urls.value, { secret: proof, dbSize, silent }, signal)
+        .then(({ reason, spared }) => {
+          const outcome: VolunteerSeen["preflight"] =
+            reason === undefined ? { state: "passed" } : { state: "failed", reason: short(reason) };
+          this.#results.set(host, { subject, outcome, atMs: clock.nowMs(), tries, spared });
           this.#deps.log.debug({ host, outcome }, "pre-flight done");
         })
         .catch((error: unknown) => {
@@ -99,14 +104,7 @@ export class Preflights {
     await Promise.all(this.#running.values());
   }
 
-  /** Undefined when proved, else why not. */
-  async #prove(
-    host: string,
-    urls: readonly string[],
-    secret: string,
-    dbSize: number,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
+  async #prove(host: string, urls: readonly string[], wanted: Wanted, signal: AbortSignal): Promise<Verdict> {
     const { machine, client, keys, leadership } = this.#deps;
     const nonce = machine.randomBytes(16).toString("hex");
     const key = keys.preflight.key(host);
@@ -114,13 +112,15 @@ export class Preflights {
       { compare: [leadership.fence()], then: [{ put: key, value: writeRecord("nonce", { nonce }) }] },
       { signal, repeatable: true },
     );
-    if (!asked.succeeded) return "the leader has changed";
+    if (!asked.succeeded) return { reason: "the leader has changed", spared: [] };
+    const spared = new Set<string>();
     try {
       for (const url of urls) {
-        const reason = await this.#ask(host, url, nonce, secret, dbSize, signal);
-        if (reason !== undefined) return reason;
+        const verdict = await this.#ask({ host, url, nonce, ...wanted }, signal);
+        for (const one of verdict.spared) spared.add(one);
+        if (verdict.reason !== undefined) return verdict;
       }
-      return undefined;
+      return { reason: undefined, spared: [...spared] };
     } finally {
       await client
         .txn(
@@ -131,14 +131,8 @@ export class Preflights {
     }
   }
 
-  async #ask(
-    host: string,
-    url: string,
-    nonce: string,
-    secret: string,
-    dbSize: number,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
+  async #ask(asked: Asked, signal: AbortSignal): Promise<Verdict> {
+    const { url, nonce } = asked;
     const { machine, clock } = this.#deps;
     const giveUpAtMs = clock.nowMs() + 4_000;
     let reason = "no answer";
@@ -153,9 +147,9 @@ export class Preflights {
         reason = `its server URL ${url} does not answer this leader: ${messageOf(error)}`;
         continue;
       }
-      return judge(text, { host, url, nonce, secret, dbSize });
+      return judge(text, asked);
     }
-    return reason;
+    return { reason, spared: [] };
   }
 }
 
@@ -166,31 +160,44 @@ function subjectOf(host: string, look: Look): string | undefined {
   return record?.server === "none" && urls ? `${record.instance} ${record.etcd ?? ""} ${record.proof} ${urls.join()}` : undefined;
 }
 
-interface Asked {
+interface Wanted {
+  readonly secret: string;
+  readonly dbSize: number;
+  readonly silent: ReadonlySet<string>;
+}
+
+interface Asked extends Wanted {
   readonly host: string;
   readonly url: string;
   readonly nonce: string;
-  readonly secret: string;
-  readonly dbSize: number;
 }
 
-/** Why an answer does not prove the volunteer; undefined when it does. */
-export function judge(text: string, { host, url, nonce, secret, dbSize }: Asked): string | undefined {
+/** Why a volunteer is not proved; without a reason it is. */
+interface Verdict extends Pick<Result, "spared"> {
+  readonly reason: string | undefined;
+}
+
+/** Whether an answer proves the volunteer. */
+export function judge(text: string, { host, url, nonce, secret, dbSize, silent }: Asked): Verdict {
+  const refused = (reason: string): Verdict => ({ reason, spared: [] });
   let answer: z.infer<typeof answerSchema>;
   try {
     answer = answerSchema.parse(JSON.parse(text));
   } catch {
-    return `what answers at ${url} is not its agent`;
+    return refused(`what answers at ${url} is not its agent`);
   }
   if (answer.hostname !== host || !isProof(secret, nonce, answer.proof))
-    return `what answers at ${url} is another agent (${answer.hostname})`;
-  const [problem] = answer.unreachable;
-  if (problem !== undefined) return `from ${host}, ${problem}`;
+    return refused(`what answers at ${url} is another agent (${answer.hostname})`);
+  const spared = [...silent].filter((peer) => answer.unreachable.some((problem) => isUnreached(problem, peer)));
+  const problem = answer.unreachable.find((one) => !spared.some((peer) => isUnreached(one, peer)));
+  if (problem !== undefined) return refused(`from ${host}, ${problem}`);
   const needed = Math.max(2 * dbSize, 160 * 1024 * 1024);
   if (answer.freeBytes < needed) {
-    return `its disk has ${mib(answer.freeBytes)} MiB free, ${mib(needed)} MiB are needed (two write-ahead logs and twice the database)`;
+    return refused(
+      `its disk has ${mib(answer.freeBytes)} MiB free, ${mib(needed)} MiB are needed (two write-ahead logs and twice the database)`,
+    );
   }
-  return undefined;
+  return { reason: undefined, spared };
 }
 
 function mib(bytes: number): number {

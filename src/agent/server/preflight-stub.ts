@@ -113,6 +113,13 @@ export function fetchText(url: string, timeoutMs: number, clock: Clock, signal: 
   );
 }
 
+const unreached = (url: string): string => `${url} cannot be reached`;
+
+/** Whether what {@link tryPeers} says is that this peer URL cannot be reached. */
+export function isUnreached(problem: string, url: string): boolean {
+  return problem.startsWith(`${unreached(url)}: `);
+}
+
 /** Tries every peer URL of the voters; says which do not answer as an etcd, or are this agent itself. */
 export async function tryPeers(
   peerUrls: readonly string[],
@@ -130,7 +137,7 @@ export async function tryPeers(
         return typeof version.etcdserver === "string" ? undefined : `${url} is not an etcd`;
       } catch (error) {
         signal.throwIfAborted();
-        return `${url} cannot be reached: ${messageOf(error)}`;
+        return `${unreached(url)}: ${messageOf(error)}`;
       }
     }),
   );

@@ -20,12 +20,12 @@ import { agentRecord, leading, silent } from "./leader.ts";
 describe("judge()", () => {
   const nonce = "0".repeat(32);
   const GiB = 1024 ** 3;
-  const asked = { host: "h4", url: "http://h4:2380", nonce, secret: "s4", dbSize: 100 * 1024 ** 2 };
+  const asked = { host: "h4", url: "http://h4:2380", nonce, secret: "s4", dbSize: 100 * 1024 ** 2, silent: new Set<string>() };
   const good: PreflightAnswer = { hostname: "h4", proof: proofOf("s4", nonce), etcd: "3.5.30", freeBytes: GiB, unreachable: [] };
   const is = (
     change: Partial<Record<keyof PreflightAnswer, unknown>>,
     question: Partial<typeof asked> = {},
-  ): string | undefined => judge(JSON.stringify({ ...good, ...change }), { ...asked, ...question });
+  ): string | undefined => judge(JSON.stringify({ ...good, ...change }), { ...asked, ...question }).reason;
 
   test("the agent itself, with room for its data, passes", () => {
     expect(is({})).toBeUndefined();
@@ -41,7 +41,7 @@ describe("judge()", () => {
     JSON.stringify({ ...good, unreachable: "none" }),
     JSON.stringify({ ...good, freeBytes: null }),
   ])("%j is nobody of ours", (text) => {
-    expect(judge(text, asked)).toBe("what answers at http://h4:2380 is not its agent");
+    expect(judge(text, asked).reason).toBe("what answers at http://h4:2380 is not its agent");
   });
 
   test.each<[string, Partial<PreflightAnswer>]>([
@@ -51,6 +51,19 @@ describe("judge()", () => {
     ["no proof", { proof: "" }],
   ])("%s is another agent", (_what, change) => {
     expect(is(change)).toMatch(/^what answers at http:\/\/h4:2380 is another agent/);
+  });
+
+  test("who dies does not take with it those that could replace it: a silent voter need not be reached, all others must", () => {
+    const unreachable = ["http://h1:2380 cannot be reached: connection refused"];
+    const silent = new Set(["http://h1:2380", "http://h2:2380"]);
+    const text = (more: readonly string[]): string => JSON.stringify({ ...good, unreachable: [...unreachable, ...more] });
+    expect(judge(text([]), { ...asked, silent })).toEqual({ reason: undefined, spared: ["http://h1:2380"] });
+    expect(judge(text(["http://h3:2380 cannot be reached: no route"]), { ...asked, silent }).reason).toBe(
+      "from h4, http://h3:2380 cannot be reached: no route",
+    );
+    // One that answers here and is another's does not become good by being silent, nor does one with a longer name.
+    expect(is({ unreachable: ["http://h1:2380 is not an etcd"] }, { silent })).toBe("from h4, http://h1:2380 is not an etcd");
+    expect(is({ unreachable: ["http://h1:23801 cannot be reached: x"] }, { silent })).toMatch("http://h1:23801");
   });
 
   test("a voter that it does not reach is named", () => {
