@@ -3,7 +3,7 @@
  * standby (any host, the leader's, the raft leader's, both in one); of all five at once; a rolling restart; deaths without a spare.
  * The pause of a bare etcd whose raft leader is killed is measured in the same run.
  *
- *   npm run bench -- heal [--ttl 2] [--only TEXT]
+ *   npm run bench -- heal [--ttl 10] [--only TEXT]
  *
  * Exits 1 beyond a limit. Limits: session TTL + 3 s until there are three healthy voters again, + 1 s with a standby, + 2 s where the
  * host was the raft leader's (etcd refreshes all leases then); writes pause for less than 2 s, where it was the raft leader's for no
@@ -18,7 +18,7 @@ import { startWriter } from "../test/support/writer.ts";
 const never = new AbortController().signal;
 const argOf = (name: string): string | undefined =>
   process.argv.includes(name) ? process.argv[process.argv.indexOf(name) + 1] : undefined;
-const ttlMs = 1_000 * Number(argOf("--ttl") ?? 2);
+const ttlMs = 1_000 * Number(argOf("--ttl") ?? 10);
 const only = argOf("--only") ?? "";
 const noiseMs = 500;
 const beyond: string[] = [];
@@ -124,7 +124,7 @@ async function death(where: Where, standby: boolean, bareMs: number): Promise<vo
   const raft = isRaft ? victim : (voters.map(({ name }) => name).find((name) => name !== victim) ?? "");
   await moveRaftLeader(fleet, members, raft);
   const writer = await fleet.writer(voters.map(({ name }) => name));
-  await clock.sleep(2 * ttlMs, never);
+  await clock.sleep(4_000, never);
   const survivor = voters.map(({ name }) => name).find((name) => name !== victim) ?? "";
   const startMs = clock.nowMs();
   await agents.find(({ place }) => place.hostname === victim)?.kill();

@@ -103,13 +103,13 @@ export class ControlView {
   }
 
   /** Client URLs of every agent that says it serves as a voter. */
-  endpoints(): readonly string[] {
-    const urls: string[] = [];
-    for (const [, entry] of this.under(this.#keys.endpoints)) {
+  endpointsByHost(): ReadonlyMap<string, readonly string[]> {
+    const found = new Map<string, readonly string[]>();
+    for (const [host, entry] of this.under(this.#keys.endpoints)) {
       const parsed = parseUrls(entry.value);
-      if ("urls" in parsed) urls.push(...parsed.urls);
+      if ("urls" in parsed) found.set(host, parsed.urls);
     }
-    return urls;
+    return found;
   }
 
   #records<K extends "agentRecord" | "seat">(

@@ -19,26 +19,43 @@ interface FollowDeps {
 /** A cluster without endpoint keys has no watch that tells of a change. */
 const memberListMs = 30_000;
 
+/** Client URLs by host. */
+export type Serving = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * What is known to serve: the endpoint keys, and those that vanished although their hosts keep their seats. An endpoint key goes with its
+ * agent's lease, which says nothing of the server: whoever went by the keys alone could be left with the one server that is dead.
+ */
+export function stillServing(before: Serving, now: Serving, voters: ReadonlySet<string>): Serving {
+  // Without any seat to be seen, somebody deleted the keys.
+  const kept = [...before].filter(([host]) => !now.has(host) && (voters.has(host) || voters.size === 0));
+  return new Map([...now, ...kept]);
+}
+
 /** Keeps the client on the endpoints of the cluster as they change, and on disk for the next start. */
 export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Promise<never> {
   const { client, options, prefix, view, clock } = deps;
   const bell = new Doorbell();
   view.subscribe(bell, signal);
+  let known: Serving = new Map();
   for (;;) {
-    const known = view.endpoints();
-    if (known.length > 0) {
+    const now = view.endpointsByHost();
+    if (now.size > 0) {
+      const voters = [...view.seats()].filter(([, seat]) => seat.role === "voter").map(([host]) => host);
+      known = stillServing(known, now, new Set(voters));
       const votes = deps.votes();
       const own = options.advertiseClientUrls;
       const usable = (url: string): boolean => votes || !own.includes(url);
-      const serving = [...new Set([...(votes ? own : []), ...known.filter(usable)])];
+      const all = [...known.values()].flat();
+      const serving = [...new Set([...(votes ? own : []), ...all.filter(usable)])];
       // Seeds stay as the last resort: all others may have changed while nobody could be asked.
       const urls = [...new Set([...serving, ...options.seeds.filter(usable)])];
       if (serving.length > 0) client.endpoints.set(urls, votes ? own[0] : undefined);
-      const keep = known.toSorted();
+      const keep = [...new Set(all)].toSorted();
       if (keep.join() !== prefix.state.endpoints.join()) await prefix.save({ endpoints: keep });
     } else if (!options.server) await followMembers(deps, signal).catch(() => undefined);
     deps.onChange();
-    if (known.length > 0 || options.server) await bell.wait(signal);
+    if (now.size > 0 || options.server) await bell.wait(signal);
     else {
       await firstOf<void>(
         signal,

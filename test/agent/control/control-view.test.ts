@@ -46,10 +46,10 @@ test("it shows who is there, who has a seat, who leads and where they serve, and
   });
   await client.put(keys.leader.key("b"), "h1");
   await client.put(keys.leader.key("a"), "h2");
-  await eventually("it has come that far", () => view.leader() && view.endpoints().length > 0 && view.agents().size === 2);
+  await eventually("it has come that far", () => view.leader() && view.endpointsByHost().size > 0 && view.agents().size === 2);
   expect([...view.agents().keys()]).toEqual(["h1", "h2"]);
   expect([...view.seats().keys()]).toEqual(["h1"]);
-  expect(view.endpoints()).toEqual(["http://h1:2379", "http://h1b:2379"]);
+  expect([...view.endpointsByHost().values()].flat()).toEqual(["http://h1:2379", "http://h1b:2379"]);
   expect(view.plan()).toBeUndefined();
   expect(view.leader()).toBe("h1");
   expect(view.get(keys.volunteer.key("h1"))).toBeUndefined();
