@@ -3,7 +3,7 @@
  * standby (any host, the leader's, the raft leader's, both in one); of all five at once; a rolling restart; deaths without a spare.
  * The pause of a bare etcd whose raft leader is killed is measured in the same run.
  *
- *   npm run bench -- heal [--ttl 10] [--only TEXT]
+ *   npm run bench -- heal [--ttl 10] [--only TEXT] [--trace]
  *
  * Exits 1 beyond a limit. Limits: session TTL + 3 s until there are three healthy voters again, + 1 s with a standby, + 2 s where the
  * host was the raft leader's (etcd refreshes all leases then); writes pause for less than 2 s, where it was the raft leader's for no
@@ -98,6 +98,17 @@ async function bareElections(rounds: number): Promise<number> {
   return Math.max(...gaps);
 }
 
+/** What the agents did since then, in order. */
+function trace(agents: readonly AgentProcess[], since: number): void {
+  const told = agents.flatMap(({ place, lines }) => lines.map((line) => ({ ...line, host: place.hostname })));
+  const at = (line: { readonly [field: string]: unknown }): number => Date.parse(String(line["time"])) - since;
+  for (const line of told.filter((one) => at(one) >= 0 && !("etcd" in one)).sort((a, b) => at(a) - at(b))) {
+    const { step, because, server, held, waiting } = line as Record<string, unknown>;
+    const more = [step ?? server ?? waiting, held, because].flatMap((what) => (what === undefined ? [] : [JSON.stringify(what)]));
+    console.log(`  ${String(at(line)).padStart(6)} ms ${line.host} ${line.msg} ${more.join(" ")}`);
+  }
+}
+
 type Where = "a voter's host" | "the leader's host" | "the raft leader's host" | "the host of both leaders";
 
 /** kill -9 of one host of three, with a fourth as spare or standby. */
@@ -127,11 +138,13 @@ async function death(where: Where, standby: boolean, bareMs: number): Promise<vo
   await clock.sleep(4_000, never);
   const survivor = voters.map(({ name }) => name).find((name) => name !== victim) ?? "";
   const startMs = clock.nowMs();
+  const startedAt = clock.wallTime().getTime();
   await agents.find(({ place }) => place.hostname === victim)?.kill();
   await until("three healthy voters", ttlMs + 30_000, () => healthyVoters(fleet, survivor, 3, victim)).catch((error: unknown) => {
     throw new Error(`${what}: ${(error as Error).message}\n${fleet.tails()}`);
   });
   const healedMs = clock.nowMs() - startMs;
+  if (process.argv.includes("--trace")) trace(agents, startedAt);
   const { acknowledged, lost, misread, longestGapMs } = await writer.finish();
   expect(`${what}: ${lost.length} acknowledged writes lost, ${misread} misread`, lost.length === 0 && misread === 0);
   judge(
