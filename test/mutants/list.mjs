@@ -30,7 +30,11 @@ export const ofThePlan = [
     ["rule 11 is dropped: no standby", "  standbyIsKept,\n", ""],
     ["rule 12: unwanted nominations stay", "  unwantedAreWithdrawn,\n", ""],
     ["order: the dead before the leavers", "  leaversGo,\n  deadAreReplaced,\n", "  deadAreReplaced,\n  leaversGo,\n"],
-    ["order: the surplus before the dead", "  deadAreReplaced,\n  surplusGoes,\n", "  surplusGoes,\n  deadAreReplaced,\n"],
+    [
+      "order: the surplus before the dead",
+      "  deadAreReplaced,\n  closingIsHeld,\n  surplusGoes,\n",
+      "  surplusGoes,\n  deadAreReplaced,\n  closingIsHeld,\n",
+    ],
     [
       "order: an open step before quorum",
       "  quorumFirst,\n  spaceFirst,\n  openStepFirst,\n",

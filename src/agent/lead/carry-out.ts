@@ -167,6 +167,8 @@ async function member(
       return written.revision;
     },
     signal,
+    // Whether a member that is to be removed takes part has to be known: it may not be dead.
+    (passed) => call.op !== "remove" && verdict({ rows, call: gated, open: again.step?.value }, passed) === undefined,
   );
   const held = verdict({ rows, call: gated, open: again.step?.value }, took);
   if (held !== undefined) {

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import { passOn, type Clock } from "../../clock.ts";
 import type { EndpointStatus, EtcdClient, MemberRow } from "../../etcd/index.ts";
 import type { StepRecord } from "../control/records.ts";
 import { askMember } from "./look.ts";
@@ -128,13 +128,15 @@ const hearDeadlineMs = 350;
  * Which members take part *now*: each has applied a revision that was written just before, names the same raft leader and term, and
  * its bytes reach the raft leader. A Status alone is no proof: a paused or cut follower looks healthy for seconds.
  *
- * `write` makes that revision and returns it; it runs after the first reading of the raft leader's counters.
+ * `write` makes that revision and returns it; it runs after the first reading of the raft leader's counters. Nobody is waited for once
+ * those that have shown it are `enough`: else the dead would hold up the one who is to replace them.
  */
 export async function takingPart(
   deps: { readonly client: EtcdClient; readonly clock: Clock },
   { rows, raftLeader }: Pick<GateInput, "rows" | "raftLeader">,
   write: () => Promise<number>,
   signal: AbortSignal,
+  enough: (passed: ReadonlySet<string>) => boolean = () => false,
 ): Promise<ReadonlySet<string>> {
   const { client, clock } = deps;
   const alone = rows.filter((row) => row.clientUrls.length > 0).length === 1;
@@ -145,28 +147,44 @@ export async function takingPart(
   const leader = leaderRow && (await askMember(client, leaderRow, applyDeadlineMs, signal));
   if (leader?.raftLeader !== raftLeader) return applied;
   const untilMs = clock.nowMs() + applyDeadlineMs;
-  await Promise.all(
+  const over = new AbortController();
+  const release = passOn([signal], over);
+  const own = over.signal;
+  const applying = Promise.all(
     rows.map(async (row) => {
       if (row.clientUrls.length === 0) return;
       for (;;) {
         const leftMs = untilMs - clock.nowMs();
         if (leftMs <= 0) return;
-        const status = await askMember(client, row, Math.ceil(leftMs), signal);
+        const status = await askMember(client, row, Math.ceil(leftMs), own);
         if (status && hasApplied(status, leader, revision)) {
           applied.add(row.id);
           return;
         }
-        await clock.sleep(5, signal);
+        await clock.sleep(5, own);
       }
     }),
-  );
-  if (alone) return applied;
-  if (!before) return new Set();
-  const passed = new Set([...applied].filter((id) => id === raftLeader));
-  for (const untilHeardMs = clock.nowMs() + hearDeadlineMs; ;) {
-    const now = await hear(client, rows, raftLeader, signal);
-    for (const id of applied) if ((now?.get(id) ?? 0) > (before.get(id) ?? 0)) passed.add(id);
-    if (passed.size === applied.size || clock.nowMs() >= untilHeardMs) return passed;
-    await clock.sleep(30, signal);
+  ).then(() => true);
+  applying.catch(() => undefined);
+  try {
+    if (alone || !before) await applying;
+    if (alone) return applied;
+    if (!before) return new Set();
+    const passed = new Set<string>();
+    for (let untilHeardMs: number | undefined; ;) {
+      const all = await Promise.race([applying, clock.sleep(30, own).then(() => false)]);
+      if (all) untilHeardMs ??= clock.nowMs() + hearDeadlineMs;
+      const now = await hear(client, rows, raftLeader, signal);
+      if (applied.has(raftLeader)) passed.add(raftLeader);
+      for (const id of applied) if ((now?.get(id) ?? 0) > (before.get(id) ?? 0)) passed.add(id);
+      if (enough(passed)) return passed;
+      if (untilHeardMs === undefined) continue;
+      if (passed.size === applied.size || clock.nowMs() >= untilHeardMs) return passed;
+      await clock.sleep(30, signal);
+    }
+  } finally {
+    over.abort(new DOMException("Enough members take part", "AbortError"));
+    release();
+    await applying.catch(() => undefined);
   }
 }

@@ -17,7 +17,7 @@ import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
 import { look, statuses, type Look } from "./look.ts";
-import { Memory, raftLeaderOf } from "./memory.ts";
+import { hearingMs, Memory, raftLeaderOf } from "./memory.ts";
 import { Preflights } from "./preflight.ts";
 import { snapshotOf } from "./snapshot.ts";
 import { anotherStands, RoundWatch, StandsBack, whyBlind } from "./stand-back.ts";
@@ -50,6 +50,8 @@ const shieldMs = 3_000;
 interface Round {
   readonly next: Plan;
   readonly outcome: Outcome | undefined;
+  /** Somebody is silent who was heard of: only the next count tells whether it is still. */
+  readonly unsure: boolean;
 }
 
 /** Observe, plan, carry out, look again: runs while this agent leads, until aborted. Throws what trying again cannot mend. */
@@ -93,7 +95,7 @@ async function rounds(
   for (;;) {
     let waitMs = waitingMs;
     try {
-      const { next, outcome } = await leader.round(signal);
+      const { next, outcome, unsure } = await leader.round(signal);
       watch.finished();
       if (outcome && "done" in outcome) continue; // etcd has no watch on its member list: after a step, look again unasked.
       if (outcome) {
@@ -102,6 +104,7 @@ async function rounds(
       }
       if ("settled" in next) waitMs = settledMs;
       else if ("waiting" in next && next.waiting.on === "learner") waitMs = learnerMs;
+      else if (unsure) waitMs = hearingMs;
     } catch (error) {
       signal.throwIfAborted();
       if (!isRetryable(error) || error.code === "LEADERSHIP_LOST") throw error;
@@ -215,7 +218,7 @@ class Leader {
     }
     const blind = whyBlind(snapshot.members, (id) => answers.has(id));
     if (blind !== undefined && anotherStands(view, keys, options.hostname)) throw new StandsBack(blind);
-    return { next, outcome };
+    return { next, outcome, unsure: snapshot.members.some((m) => !m.answers && m.heard === true) };
   }
 
   /** The event of a leader that lets another one lead. */

@@ -25,7 +25,7 @@ interface Track {
 }
 
 /** Three heartbeats at etcd's default: a member that is heard has sent something by then. */
-const hearingMs = 350;
+export const hearingMs = 350;
 
 /**
  * What only time can tell about members: how long one has been healthy, silent or standing still, as this leader saw it. It is

@@ -99,6 +99,26 @@ describe("three voters", () => {
     await eventually("it passes again", async () => (await passing(cluster)).names.length === 3);
   });
 
+  test("who is dead holds nobody up once enough others take part", async () => {
+    const cluster = await known(etcd.urls);
+    const [killed] = followers(cluster) as [EtcdNode];
+    await killed.kill();
+    const { client, rows, raftLeader } = cluster;
+    const took = async (enough: (passed: ReadonlySet<string>) => boolean): Promise<number> => {
+      const write = async (): Promise<number> => (await client.put("/gate", "enough")).revision;
+      const startMs = clock.nowMs();
+      const passed = await takingPart({ client, clock }, { rows, raftLeader }, write, never, enough);
+      expect(passed.size).toBe(2);
+      return clock.nowMs() - startMs;
+    };
+    const [patient, hasty] = [await took(() => false), await took((passed) => passed.size >= 2)];
+    // The whole deadline for those that may yet apply is 500 ms.
+    expect(patient).toBeGreaterThanOrEqual(500);
+    expect(hasty).toBeLessThan(patient);
+    await killed.restart();
+    await eventually("it passes again", async () => (await passing(cluster)).names.length === 3);
+  });
+
   test("nobody passes by the word of a server that is not the raft leader it is taken for", async () => {
     const cluster = await known(etcd.urls);
     const other = cluster.rows.find((row) => row.id !== cluster.raftLeader)?.id ?? "";
