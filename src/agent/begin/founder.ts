@@ -20,6 +20,11 @@ export async function found(deps: JoinDeps, prefix: Prefix, supervisor: ServerSu
   const seat = { schema: 1, instance: prefix.state.instance, member: memberId, role: "voter", standby: false } as const;
   await client.txn(
     {
+      // A request that comes late must not take back what a leader has written since.
+      compare: [
+        { key: keys.nominated.key(hostname), createRevision: 0 },
+        { key: keys.seats.key(hostname), createRevision: 0 },
+      ],
       then: [
         { put: keys.nominated.key(hostname), value: advertiseServerUrls.join(",") },
         { put: keys.seats.key(hostname), value: writeRecord("seat", seat) },
