@@ -141,9 +141,13 @@ export class AgentLife {
     );
     this.#tell();
 
-    const own = begin.kind === "join" ? [] : options.advertiseClientUrls;
+    // Seeds come last where others are known: those may all have changed while this host was away.
+    const known =
+      begin.kind === "join"
+        ? begin.through
+        : [...options.advertiseClientUrls, ...prefix.state.endpoints, ...(begin.kind === "continue" ? options.seeds : [])];
     await using client = machine.connect({
-      endpoints: [...new Set([...own, ...(begin.kind === "join" ? begin.through : prefix.state.endpoints)])],
+      endpoints: [...new Set(known)],
       clock,
       log: log.child({ part: "etcd" }),
       ...(prefix.state.clusterId === undefined || begin.kind === "found" ? {} : { clusterId: prefix.state.clusterId }),
@@ -248,8 +252,7 @@ export class AgentLife {
         onError: this.#deps.onError,
       };
       const present = new AbortController();
-      // A stop does not end it at once: the restart is announced first, and only then the session ends.
-      const presentSignal = AbortSignal.any([ending.signal, present.signal]);
+      const presentSignal = AbortSignal.any([living, present.signal]);
       const presenceDone = this.#keep(
         "presence",
         presence.run((session, s) => (options.server ? standAndLead(candidate, session, s) : aborted(s)), presentSignal),
@@ -441,7 +444,11 @@ export class AgentLife {
 
   #onServerNews(news: ServerNews): void {
     const before = this.#news;
-    if (JSON.stringify(before) === JSON.stringify(news)) return;
+    if (JSON.stringify(before) === JSON.stringify(news)) {
+      // The data folder may have begun anew all the same: what is nominated must be this instance.
+      if (this.#presence?.wanted.record.instance !== this.#prefix?.state.instance) this.#showServer();
+      return;
+    }
     this.#news = news;
     if (news.kind === "serving" && before.kind !== "serving") {
       const server = this.#supervisor?.server;

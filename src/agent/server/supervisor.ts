@@ -43,6 +43,9 @@ const longestPauseMs = 10_000;
 /** While a server starts from its own data, the cluster is asked this often whether the seat still exists. */
 const lookAgainMs = 1_000;
 
+/** While there is nothing to run, so that nothing else tells when the seat is gone, the same. */
+const lostLookMs = 5_000;
+
 /** Runs the one etcd of this host, when there is to be one: level-triggered, one decision at a time ({@link serverRole}). */
 export class ServerSupervisor implements AsyncDisposable {
   readonly #deps: SupervisorDeps;
@@ -53,6 +56,7 @@ export class ServerSupervisor implements AsyncDisposable {
   #startSignal: AbortController | undefined;
   #membership: Membership | undefined;
   #lookedAt = -1;
+  #readAtMs = 0;
   /** The server ended by itself: whether the seat is still there has to be asked before it is started again. */
   #doubt = false;
   #crashes: number[] = [];
@@ -148,11 +152,13 @@ export class ServerSupervisor implements AsyncDisposable {
     // Whatever was read before the leader's last word about this host is too old to act on.
     if (this.#membership && this.#membership.revision < version) this.#membership = undefined;
     const seatIsDoubtful = prefix.state.seat !== undefined && nomination?.member !== prefix.state.seat.memberId && view.complete;
-    if (this.#doubt && !this.#membership) {
+    if (this.#doubt) {
+      // A look that was under way when the server ended says nothing of why; and it may end again during this one.
+      this.#doubt = false;
+      this.#membership = undefined;
       // Where nobody answers, the server's own data is all there is to go on.
       await this.#look(version, signal).catch(() => undefined);
       signal.throwIfAborted();
-      this.#doubt = false;
     } else if (seatIsDoubtful && this.#lookedAt !== version && !this.#membership) await this.#look(version, signal);
     const data = await machine.inspectDataDir(prefix.dataDir);
     const role = serverRole({
@@ -176,7 +182,10 @@ export class ServerSupervisor implements AsyncDisposable {
           memberId: nomination?.member ?? prefix.state.seat?.memberId,
           problem: role.because,
         });
-        return undefined;
+        // The seat that keeps this host from starting anew may be removed at any time, and no event of its own tells.
+        if (!this.#membership || clock.nowMs() - this.#readAtMs < lostLookMs) return lostLookMs;
+        this.#membership = undefined;
+        return 0;
       case "give-up":
         await this.#giveUp(role.memberId);
         return 0;
@@ -349,6 +358,7 @@ export class ServerSupervisor implements AsyncDisposable {
 
   async #look(version: number, signal: AbortSignal): Promise<void> {
     this.#membership = await this.#deps.client.readMembership({ signal, timeoutMs: 1_500 });
+    this.#readAtMs = this.#deps.clock.nowMs();
     this.#lookedAt = version;
   }
 
