@@ -22,6 +22,9 @@ export const systemClock: Clock = {
   wallTime: () => new Date(),
 };
 
+/** One for all: an error costs a stack trace each time. */
+const settledFirst = new DOMException("Another task settled first", "AbortError");
+
 /**
  * Runs all tasks, settles as the first one does, and returns only after the others have let go.
  * Each task gets a signal of its own that fires when it is no longer needed.
@@ -33,7 +36,7 @@ export async function firstOf<T>(signal: AbortSignal, ...tasks: ((own: AbortSign
   try {
     return await Promise.race(running);
   } finally {
-    own.abort(new DOMException("Another task settled first", "AbortError"));
+    own.abort(settledFirst);
     await Promise.allSettled(running);
     release();
   }

@@ -15,6 +15,8 @@ import { Doorbell } from "./doorbell.ts";
 export class ControlView {
   readonly #entries = new Map<string, KeyValue>();
   readonly #bells = new Set<Doorbell>();
+  /** By prefix, until something of it changes: every ring asks for several. */
+  readonly #families = new Map<string, readonly (readonly [string, KeyValue])[]>();
   readonly #keys: Keys;
   readonly #ranges: readonly KeyRange[];
   #loaded = 0;
@@ -64,12 +66,20 @@ export class ControlView {
   }
 
   /** Hosts under one family, with their entries, in order of name. */
-  *under(family: { readonly prefix: string; nameIn(key: string): string | undefined }): Generator<readonly [string, KeyValue]> {
-    for (const key of [...this.#entries.keys()].filter((k) => k.startsWith(family.prefix)).sort()) {
-      const name = family.nameIn(key);
-      const entry = this.#entries.get(key);
-      if (name !== undefined && entry) yield [name, entry];
+  under(family: Pick<Keys["agents"], "prefix" | "nameIn">): Iterable<readonly [string, KeyValue]> {
+    let found = this.#families.get(family.prefix);
+    if (!found) {
+      found = [...this.#entries.keys()]
+        .filter((key) => key.startsWith(family.prefix))
+        .sort()
+        .flatMap((key) => {
+          const name = family.nameIn(key);
+          const entry = this.#entries.get(key);
+          return name === undefined || !entry ? [] : [[name, entry] as const];
+        });
+      this.#families.set(family.prefix, found);
     }
+    return found;
   }
 
   agents(): ReadonlyMap<string, AgentRecord> {
@@ -159,13 +169,16 @@ export class ControlView {
       case "state":
         return;
       case "snapshot":
+        this.#families.clear();
         for (const key of [...this.#entries.keys()]) if (key >= range.start && key < range.end) this.#entries.delete(key);
         for (const entry of news.entries) this.#entries.set(entry.key, entry);
         break;
       case "changes":
         for (const change of news.changes) {
-          if (change.type === "put") this.#entries.set(change.entry.key, change.entry);
-          else this.#entries.delete(change.key);
+          const key = change.type === "put" ? change.entry.key : change.key;
+          if (change.type === "put") this.#entries.set(key, change.entry);
+          else this.#entries.delete(key);
+          for (const prefix of this.#families.keys()) if (key.startsWith(prefix)) this.#families.delete(prefix);
         }
         break;
     }

@@ -138,6 +138,17 @@ export interface PolicySeen {
 }
 
 export function policySeen(text: string | undefined, lastText: string | undefined): PolicySeen {
+  // Every ring and every look asks, and hardly ever is the answer another one.
+  const known = readLast;
+  if (known !== undefined && known.text === text && known.lastText === lastText) return known.seen;
+  const seen = readPolicies(text, lastText);
+  readLast = { text, lastText, seen };
+  return seen;
+}
+
+let readLast: { readonly text: string | undefined; readonly lastText: string | undefined; readonly seen: PolicySeen } | undefined;
+
+function readPolicies(text: string | undefined, lastText: string | undefined): PolicySeen {
   const last = lastText === undefined ? undefined : readClusterPolicy(lastText).policy;
   const base = last ?? defaultClusterPolicy;
   if (text === undefined) return { inForce: base, written: false, last, refused: [] };

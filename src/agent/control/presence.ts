@@ -45,6 +45,8 @@ export class Presence {
   readonly #deps: PresenceDeps;
   readonly #bell = new Doorbell();
   #wanted: Appearance;
+  /** What is wanted, as it is written. */
+  #texts: { readonly of: Appearance; readonly keys: ReadonlyMap<string, string> } | undefined;
   #written = new Map<string, string>();
   #writtenRevision = 0;
   #session: Session | undefined;
@@ -162,7 +164,12 @@ export class Presence {
     }
   }
 
-  #keysWanted(): Map<string, string> {
+  #keysWanted(): ReadonlyMap<string, string> {
+    if (this.#texts?.of !== this.#wanted) this.#texts = { of: this.#wanted, keys: this.#textsWanted() };
+    return this.#texts.keys;
+  }
+
+  #textsWanted(): ReadonlyMap<string, string> {
     const { keys, hostname } = this.#deps;
     const { record, volunteer, endpoints, leaving } = this.#wanted;
     const wanted = new Map([[keys.agents.key(hostname), writeRecord("agentRecord", record)]]);
@@ -222,7 +229,7 @@ export class Presence {
     if (ops.length === 0) return;
     session.check();
     const { revision } = await this.#deps.client.txn({ then: ops }, { signal, repeatable: true });
-    this.#written = wanted;
+    this.#written = new Map(wanted);
     this.#writtenRevision = revision;
     this.#deps.view.ring();
   }

@@ -72,7 +72,7 @@ export type SeatRecord = z.infer<typeof seat>;
 /** `/quorate/step`: a member call, recorded before it is sent. */
 const step = z.object({
   schema: z.literal(1),
-  op: z.enum(["add-learner", "promote", "remove", "update-urls"]),
+  op: z.enum(["add-learner", "promote", "remove"]),
   agent: text.optional(),
   member: hexId.optional(),
   peerUrls: z.array(text).max(8).optional(),
@@ -139,7 +139,6 @@ const event = z.object({
     "lead",
     "stand-back",
     "space",
-    "update-urls",
     "size",
     "policy",
     "leave",
@@ -202,8 +201,23 @@ export type RecordOf<K extends RecordKind> = z.infer<Schemas[K]>;
 /** The longest record there can be is a plan with 20 notices and 20 unfit volunteers of which every character is escaped: what is written can be read. */
 const maxLength = 320_000;
 
-/** The record in a value, or why it is none. Never throws. */
+/** The same few values are read by every look and at every ring. */
+const kept = new Map<string, object>();
+const most = { kept: 500, length: 4_000 };
+
+/** The record in a value, or why it is none. Never throws. What is returned may be shared, and must not be changed. */
 export function readRecord<K extends RecordKind>(kind: K, value: string): RecordOf<K> | { readonly refused: string } {
+  if (value.length > most.length) return parseRecord(kind, value);
+  const name = `${kind} ${value}`;
+  let read = kept.get(name);
+  if (!read) {
+    if (kept.size >= most.kept) kept.clear();
+    kept.set(name, (read = parseRecord(kind, value)));
+  }
+  return read as RecordOf<K> | { readonly refused: string };
+}
+
+function parseRecord<K extends RecordKind>(kind: K, value: string): RecordOf<K> | { readonly refused: string } {
   if (value.length > maxLength) return { refused: `it has ${value.length} characters, at most ${maxLength} are allowed` };
   let json: unknown;
   try {
