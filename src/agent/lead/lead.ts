@@ -10,7 +10,6 @@ import { writeRecord, type PlanRecord } from "../control/records.ts";
 import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { chooserOf, whyNotLead } from "../control/policy.ts";
-import { Addresses } from "./addresses.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
 import { wishOf } from "./choose.ts";
 import { EventLog } from "./events.ts";
@@ -148,7 +147,6 @@ class Leader {
   readonly #done = new AbortController();
   readonly #events: EventLog;
   readonly #keeper: Keeper;
-  readonly #addresses: Addresses;
   #published = "";
   /** Of the last look. */
   #revision = 0;
@@ -161,7 +159,6 @@ class Leader {
     this.#memory = new Memory(deps.clock.nowMs());
     this.#preflights = new Preflights({ ...deps, leadership, done: ring });
     this.#events = new EventLog({ ...deps, leadership, leader: deps.options.hostname });
-    this.#addresses = new Addresses({ ...deps, leadership, events: this.#events, passOverMs });
     this.#keeper = new Keeper({ ...deps, leadership, events: this.#events });
   }
 
@@ -189,13 +186,9 @@ class Leader {
       this.#preflights.ensure(seen, largest, this.#done.signal, new Set(silent));
       await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
     }
-    const raftLeader = raftLeaderOf(seen.membership.members, answers);
-    let outcome = snapshot.noSpace
-      ? undefined
-      : await shielded(signal, shieldMs, this.#deps.clock, (s) =>
-          this.#addresses.follow({ look: seen, answers, raftLeader, facts: factsOf(snapshot) }, s),
-        );
-    if ("step" in next && outcome === undefined) {
+    let outcome: Outcome | undefined;
+    if ("step" in next) {
+      const raftLeader = raftLeaderOf(seen.membership.members, answers);
       const { step, because } = next;
       const facts = factsOf(snapshot, step);
       const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs };
@@ -204,7 +197,7 @@ class Leader {
         carryOut(deps, step, because, { look: seen, raftLeader, facts }, s),
       );
       log.info({ step: next.step, because: next.because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
-    } else if (!("step" in next) && next.because !== this.#said) {
+    } else if (next.because !== this.#said) {
       log.info(
         { because: next.because, ...("waiting" in next ? { waiting: next.waiting } : { settled: next.settled }) },
         "planned",

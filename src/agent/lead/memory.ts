@@ -98,8 +98,7 @@ export class Memory {
   /** How long this leader has known the step that is open. */
   openStep(look: Look, nowMs: number): ClusterSnapshot["openStep"] {
     const { step } = look;
-    // Nothing that the chooser knows of hangs on a member's address.
-    if (!step || step.value.op === "update-urls") {
+    if (!step) {
       this.#openStep = undefined;
       return undefined;
     }

@@ -170,11 +170,8 @@ class Feeder {
     const doubt = await this.#generations.judge();
     this.#judging = undefined;
     this.#judgedMs = systemClock.nowMs();
-    if (doubt === undefined) {
-      // What was not told meanwhile: nobody was to hear of the file.
-      this.#tellState();
-      return;
-    }
+    this.#tellState();
+    if (doubt === undefined) return;
     this.#generations.withdraw();
     this.#follow?.relist({ cause: "damaged", why: doubt });
   }
