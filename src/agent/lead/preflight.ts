@@ -39,6 +39,9 @@ interface Deps {
   readonly done: () => void;
 }
 
+/** An agent that lives has heard of the removal of its seat by then: its server may be pausing after a crash. */
+const outdatedMs = 15_000;
+
 /**
  * Proves volunteers before their URLs reach etcd: the leader writes a nonce, the volunteer answers on its own server URL, and the
  * leader fetches the answer through the advertised one. One bogus learner URL makes every member send it hundreds of requests.
@@ -47,6 +50,8 @@ export class Preflights {
   readonly #deps: Deps;
   readonly #results = new Map<string, Result>();
   readonly #running = new Map<string, Promise<void>>();
+  /** What agents report of seats that are gone, and since when. */
+  readonly #outdated = new Map<string, { readonly member: string; readonly sinceMs: number }>();
 
   constructor(deps: Deps) {
     this.#deps = deps;
@@ -55,10 +60,26 @@ export class Preflights {
   of(host: string, look: Look): VolunteerSeen["preflight"] {
     const record = look.agents.get(host)?.value;
     if (record?.server === "lost-data" || record?.server === "failed") {
+      if (this.#isOutdated(host, record.member, look)) return { state: "pending" };
       return { state: "failed", reason: record.problem ?? `its server is ${record.server}` };
     }
     const result = this.#results.get(host);
     return result && result.subject === subjectOf(host, look) ? result.outcome : { state: "pending" };
+  }
+
+  /**
+   * Whether it speaks of a seat that was removed, which it has not heard of yet: for as long as that may take. A voter that lost its data
+   * and has no spare is removed, and nobody else is to lose a seat for the moment in which it is neither member nor volunteer.
+   */
+  #isOutdated(host: string, member: string | undefined, { membership }: Look): boolean {
+    const nowMs = this.#deps.clock.nowMs();
+    if (member === undefined || membership.members.some((row) => row.id === member)) {
+      this.#outdated.delete(host);
+      return false;
+    }
+    const before = this.#outdated.get(host);
+    if (before?.member !== member) this.#outdated.set(host, { member, sinceMs: nowMs });
+    return nowMs - (before?.member === member ? before.sinceMs : nowMs) < outdatedMs;
   }
 
   /**

@@ -57,6 +57,8 @@ export class ServerSupervisor implements AsyncDisposable {
   #membership: Membership | undefined;
   #lookedAt = -1;
   #readAtMs = 0;
+  /** Revision of the seat's key as it was heard of last; 0 without one. */
+  #heard = -1;
   /** The server ended by itself: whether the seat is still there has to be asked before it is started again. */
   #doubt = false;
   #crashes: number[] = [];
@@ -149,8 +151,12 @@ export class ServerSupervisor implements AsyncDisposable {
     const nomination = this.#nomination();
     const entry = view.get(options.keys.seats.key(options.hostname));
     const version = entry?.modRevision ?? 0;
-    // Whatever was read before the leader's last word about this host is too old to act on.
-    if (this.#membership && this.#membership.revision < version) this.#membership = undefined;
+    // Whatever was read before the leader's last word about this host is too old to act on; that may be that there is none any more.
+    if (version !== this.#heard) {
+      this.#heard = version;
+      this.#lookedAt = -1;
+      this.#membership = undefined;
+    }
     const seatIsDoubtful = prefix.state.seat !== undefined && nomination?.member !== prefix.state.seat.memberId && view.complete;
     if (this.#doubt) {
       // A look that was under way when the server ended says nothing of why; and it may end again during this one.

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../../src/clock.ts";
 import { ControlView } from "../../../src/agent/control/control-view.ts";
 import { lead } from "../../../src/agent/lead/lead.ts";
-import { judge } from "../../../src/agent/lead/preflight.ts";
+import { judge, Preflights } from "../../../src/agent/lead/preflight.ts";
 import { readRecord, isRefused, type PlanRecord } from "../../../src/agent/control/records.ts";
 import { thisMachine } from "../../../src/agent/machine.ts";
 import { resolveOptions } from "../../../src/agent/resolve.ts";
@@ -16,6 +16,7 @@ import { temporaryFolder } from "../../support/etcd-server.ts";
 import { eventually } from "../../support/eventually.ts";
 import { freePorts } from "../../support/ports.ts";
 import { agentRecord, leading, silent } from "./leader.ts";
+import { entry, keys, lookOf, rows } from "./rows.ts";
 
 describe("judge()", () => {
   const nonce = "0".repeat(32);
@@ -288,5 +289,31 @@ describe("a leader and its volunteers", () => {
         () => false,
       ),
     ).toBe(false);
+  });
+});
+
+describe("an agent that reports lost data", () => {
+  const at = { nowMs: 0 };
+  const preflights = new Preflights({ clock: { ...clock, nowMs: () => at.nowMs } } as ConstructorParameters<
+    typeof Preflights
+  >[0]);
+  const verdict = (members: string, member: string | undefined, nowMs: number): string => {
+    at.nowMs = nowMs;
+    const record = agentRecord(2, { server: "lost-data", ...(member === undefined ? {} : { member }) });
+    return preflights.of("h2", lookOf(rows(members), entry(keys.agents.key("h2"), record))).state;
+  };
+
+  test("of the seat it has, or of data it knows nothing of, has a verdict: nobody waits for it", () => {
+    expect(verdict("aa bb", "bb", 0)).toBe("failed");
+    expect(verdict("aa bb", undefined, 0)).toBe("failed");
+  });
+
+  test("of a seat that was removed a moment ago has none before it has heard of that: nobody else loses a seat meanwhile", () => {
+    expect(verdict("aa", "bb", 1_000)).toBe("pending");
+    expect(verdict("aa", "bb", 15_999)).toBe("pending");
+    expect(verdict("aa", "bb", 16_000)).toBe("failed");
+    expect(verdict("aa", "cc", 20_000)).toBe("pending");
+    expect(verdict("aa cc", "cc", 30_000)).toBe("failed");
+    expect(verdict("aa", "cc", 40_000)).toBe("pending");
   });
 });
