@@ -27,7 +27,7 @@ export interface MemberSeen {
   readonly lag: number | undefined;
   /** How long neither its applied index nor the bytes from it moved although it lags; 0 while it moves or keeps up. */
   readonly stalledForMs: number;
-  /** Its agent's session is alive. */
+  /** Its agent's session is alive, or was a moment ago while its server answers. */
   readonly agentLive: boolean;
   /** What its agent says of it. */
   readonly report: "failed" | "lost-data" | undefined;

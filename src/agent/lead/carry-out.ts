@@ -16,7 +16,7 @@ import { short, writeRecord, type SeatRecord, type StepRecord } from "../control
 import { showDuration } from "../control/policy.ts";
 import { closeCluster } from "./close-cluster.ts";
 import type { EventLog, Told } from "./events.ts";
-import { takingPart, verdict, type GatedCall } from "./gate.ts";
+import { hearDeadlineMs, takingPart, verdict, type GatedCall } from "./gate.ts";
 import { look, type Look } from "./look.ts";
 
 export interface CarryOutDeps {
@@ -144,8 +144,10 @@ async function member(
       return written.revision;
     },
     signal,
-    // Whether a member that is to be removed takes part has to be known: it may not be dead.
-    (passed) => call.op !== "remove" && verdict({ rows, call: gated, open: again.step?.value }, passed) === undefined,
+    // A member that is to be removed has three heartbeats to show that it is not dead.
+    (passed, sinceMs) =>
+      (call.op !== "remove" || sinceMs >= hearDeadlineMs) &&
+      verdict({ rows, call: gated, open: again.step?.value }, passed) === undefined,
   );
   const held = verdict({ rows, call: gated, open: again.step?.value }, took);
   if (held !== undefined) {

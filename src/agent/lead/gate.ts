@@ -119,21 +119,21 @@ export function hasApplied(status: EndpointStatus, leader: EndpointStatus, revis
 
 const applyDeadlineMs = 500;
 /** Three heartbeats of etcd's default 100 ms, and a little. */
-const hearDeadlineMs = 350;
+export const hearDeadlineMs = 350;
 
 /**
  * Which members take part *now*: each has applied a revision that was written just before, names the same raft leader and term, and
  * its bytes reach the raft leader. A Status alone is no proof: a paused or cut follower looks healthy for seconds.
  *
  * `write` makes that revision and returns it; it runs after the first reading of the raft leader's counters. Nobody is waited for once
- * those that have shown it are `enough`: else the dead would hold up the one who is to replace them.
+ * those that have shown it are `enough`, so long after the write: else the dead would hold up the one who is to replace them.
  */
 export async function takingPart(
   deps: { readonly client: EtcdClient; readonly clock: Clock },
   { rows, raftLeader }: Pick<GateInput, "rows" | "raftLeader">,
   write: () => Promise<number>,
   signal: AbortSignal,
-  enough: (passed: ReadonlySet<string>) => boolean = () => false,
+  enough: (passed: ReadonlySet<string>, sinceMs: number) => boolean = () => false,
 ): Promise<ReadonlySet<string>> {
   const { client, clock } = deps;
   const alone = rows.filter((row) => row.clientUrls.length > 0).length === 1;
@@ -143,7 +143,8 @@ export async function takingPart(
   const leaderRow = rows.find((row) => row.id === raftLeader);
   const leader = leaderRow && (await askMember(client, leaderRow, applyDeadlineMs, signal));
   if (leader?.raftLeader !== raftLeader) return applied;
-  const untilMs = clock.nowMs() + applyDeadlineMs;
+  const writtenMs = clock.nowMs();
+  const untilMs = writtenMs + applyDeadlineMs;
   const over = new AbortController();
   const release = passOn([signal], over);
   const own = over.signal;
@@ -174,7 +175,7 @@ export async function takingPart(
       const now = await hear(client, rows, raftLeader, signal);
       if (applied.has(raftLeader)) passed.add(raftLeader);
       for (const id of applied) if ((now?.get(id) ?? 0) > (before.get(id) ?? 0)) passed.add(id);
-      if (enough(passed)) return passed;
+      if (enough(passed, clock.nowMs() - writtenMs)) return passed;
       if (untilHeardMs === undefined) continue;
       if (passed.size === applied.size || clock.nowMs() >= untilHeardMs) return passed;
       await clock.sleep(30, signal);

@@ -22,7 +22,15 @@ interface Track {
   movedAtMs: number;
   heard: boolean | undefined;
   sampledAtMs: number;
+  /** When its agent's session was last alive. */
+  agentSeenMs: number;
 }
+
+/**
+ * An agent whose server answers lives, as that dies with it: when the raft leader dies, many sessions may be lost at once, and are opened
+ * again. After so long without one it is not able to.
+ */
+export const agentGraceMs = 10_000;
 
 /** Three heartbeats at etcd's default: a member that is heard has sent something by then. */
 export const hearingMs = 350;
@@ -71,6 +79,7 @@ export class Memory {
       }
       const agent = agentOf(row, look);
       const record = agent === undefined ? undefined : look.agents.get(agent)?.value;
+      if (record !== undefined) track.agentSeenMs = nowMs;
       const seat = agent === undefined ? undefined : look.seats.get(agent);
       return {
         id: row.id,
@@ -86,7 +95,7 @@ export class Memory {
         knownForMs: nowMs - track.firstSeenMs,
         lag,
         stalledForMs: lag === undefined || lag > 0 ? nowMs - track.movedAtMs : 0,
-        agentLive: record !== undefined,
+        agentLive: record !== undefined || (agent !== undefined && answers && nowMs - track.agentSeenMs < agentGraceMs),
         report: reportOf(record, row.id),
         zone: record?.zone ?? "",
         priority: record?.priority ?? 0,
@@ -134,6 +143,7 @@ export class Memory {
         movedAtMs: nowMs,
         heard: undefined,
         sampledAtMs: -hearingMs,
+        agentSeenMs: nowMs,
       };
       this.#tracks.set(id, track);
     }

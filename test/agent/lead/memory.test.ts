@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { MemberSeen } from "../../../src/chooser/snapshot.ts";
-import type { EndpointStatus } from "../../../src/etcd/index.ts";
+import type { EndpointStatus, KeyValue } from "../../../src/etcd/index.ts";
 import { Memory, raftLeaderOf, volunteersSeen, type Heard } from "../../../src/agent/lead/memory.ts";
 import { writeRecord, type AgentRecord } from "../../../src/agent/control/records.ts";
 import { entry, keys, lookOf, row, rows, status, uuid } from "./rows.ts";
@@ -269,6 +269,26 @@ describe("what agents say", () => {
       heard: undefined,
     });
     expect(second).toMatchObject({ agent: "h2", agentLive: false, zone: "" });
+  });
+
+  test("the raft leader died and took all sessions with it: an agent whose server answers lives for 10 s without one, else for none", () => {
+    const seat = entry(keys.seats.key("h2"), seatOf("bb"));
+    const lookAt = (memory: Memory, nowMs: number, answers: string, ...more: KeyValue[]): boolean | undefined =>
+      memory.members({ nowMs, look: lookOf(members, seat, ...more), statuses: answering(answers), heard: undefined })[1]
+        ?.agentLive;
+    const memory = new Memory(0);
+    const agent = entry(keys.agents.key("h2"), record({}));
+    expect(lookAt(memory, 0, "aa bb", agent)).toBe(true);
+    expect(lookAt(memory, 50_000, "aa bb", agent)).toBe(true);
+    expect(lookAt(memory, 50_100, "aa bb")).toBe(true);
+    expect(lookAt(memory, 50_200, "aa")).toBe(false);
+    expect(lookAt(memory, 59_999, "aa bb")).toBe(true);
+    expect(lookAt(memory, 60_000, "aa bb")).toBe(false);
+    expect(lookAt(memory, 60_100, "aa bb", agent)).toBe(true);
+    // A leader that has just begun has seen nobody yet, and waits as long.
+    const next = new Memory(0);
+    expect(lookAt(next, 0, "aa bb")).toBe(true);
+    expect(lookAt(next, 10_000, "aa bb")).toBe(false);
   });
 
   test("a volunteer key without an agent behind it is nobody's offer", () => {
