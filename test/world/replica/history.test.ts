@@ -1,0 +1,227 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { Replica } from "../../../src/world/replica/index.ts";
+import { ReplicaWrites } from "../../../src/world/replica/index.ts";
+import { QuorateError } from "../../../src/errors.ts";
+import { etcdVersions } from "../../support/etcd.ts";
+import { startEtcd } from "../../support/etcd-process.ts";
+import type { TestCluster } from "../../support/etcd-process.ts";
+import { isLinearizable } from "../../support/linearizable.ts";
+import type { Operation } from "../../support/linearizable.ts";
+import { clientTo, clock, killFeeder, nameOf, replicaFolder, replicaOf, textOf } from "./fixture.ts";
+
+const never = new AbortController().signal;
+
+describe("the checker", () => {
+  const op = (kind: "read" | "write", value: string | undefined, calledMs: number, returnedMs: number): Operation => ({
+    client: 0,
+    kind,
+    value,
+    calledMs,
+    returnedMs,
+  });
+
+  test("accepts what can be put in an order, and refuses what cannot", () => {
+    expect(isLinearizable([])).toBe(true);
+    expect(
+      isLinearizable([op("read", undefined, 0, 1), op("write", "a", 0, 5), op("read", "a", 2, 3), op("read", "a", 6, 7)]),
+    ).toBe(true);
+    // Old after new, though the reads do not overlap.
+    expect(isLinearizable([op("write", "a", 0, 9), op("read", "a", 1, 2), op("read", undefined, 3, 4)])).toBe(false);
+    // Not seen after it was acknowledged.
+    expect(isLinearizable([op("write", "a", 0, 1), op("read", undefined, 2, 3)])).toBe(false);
+    // Never written.
+    expect(isLinearizable([op("write", "a", 0, 1), op("read", "b", 2, 3)])).toBe(false);
+    // A write nobody knows of may come late, or never.
+    expect(isLinearizable([op("write", "a", 0, Infinity), op("read", undefined, 1, 2), op("read", "a", 3, 4)])).toBe(true);
+    expect(isLinearizable([op("write", "a", 0, Infinity), op("read", undefined, 1, 2)])).toBe(true);
+    // Two writes at once, in either order, but in one.
+    const both = [op("write", "a", 0, 4), op("write", "b", 0, 4)];
+    expect(isLinearizable([...both, op("read", "a", 5, 6), op("read", "a", 7, 8)])).toBe(true);
+    expect(isLinearizable([...both, op("read", "a", 5, 6), op("read", "b", 7, 8)])).toBe(false);
+  });
+});
+
+const registers = ["a", "b", "c", "d", "e"].map((name) => nameOf(`register/${name}`));
+
+interface Recorded extends Operation {
+  readonly key: string;
+  readonly revision: number;
+}
+
+/** Writers and readers at once, until stopped; what failed without effect is left out. */
+class History {
+  readonly operations: Recorded[] = [];
+  readonly failures: string[] = [];
+  #running = true;
+  readonly #loops: Promise<void>[] = [];
+  #client = 0;
+
+  loop(step: (n: number) => Promise<void>): void {
+    const run = async (): Promise<void> => {
+      for (let n = 0; this.#running; n++) {
+        await step(n);
+        await clock.sleep(2, never);
+      }
+    };
+    this.#loops.push(run());
+  }
+
+  writer(put: (key: string, value: string) => Promise<{ revision: number }>): void {
+    const client = ++this.#client;
+    this.loop(async (n) => {
+      const key = registers[n % registers.length]!;
+      const value = `${client}-${n}`;
+      const calledMs = clock.nowMs();
+      try {
+        const { revision } = await put(key, value);
+        this.operations.push({ client, kind: "write", key, value, calledMs, returnedMs: clock.nowMs(), revision });
+      } catch (error) {
+        if (!(error instanceof QuorateError)) throw error;
+        this.failures.push(error.code);
+        if (error.data["outcome"] === "none") return;
+        this.operations.push({ client, kind: "write", key, value, calledMs, returnedMs: Infinity, revision: 0 });
+      }
+    });
+  }
+
+  reader(get: (key: string) => Promise<{ value: string | undefined; revision: number }>): void {
+    const client = ++this.#client;
+    this.loop(async (n) => {
+      const key = registers[n % registers.length]!;
+      const calledMs = clock.nowMs();
+      try {
+        const { value, revision } = await get(key);
+        this.operations.push({ client, kind: "read", key, value, calledMs, returnedMs: clock.nowMs(), revision });
+      } catch (error) {
+        if (!(error instanceof QuorateError)) throw error;
+        this.failures.push(error.code);
+      }
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    await Promise.all(this.#loops);
+  }
+
+  of(key: string): Recorded[] {
+    return this.operations.filter((one) => one.key === key);
+  }
+
+  get reads(): number {
+    return this.operations.filter(({ kind }) => kind === "read").length;
+  }
+}
+
+const reading = (replica: Replica, read: "linearizable" | "session") => async (key: string) => {
+  const found = await replica.get(key, { read, timeoutMs: 3_000 });
+  return { value: textOf(found.entry), revision: found.revision };
+};
+
+/** Every server killed and restarted in turn, and the feeder between. */
+async function disturb(etcd: TestCluster, replica: Replica, rounds: number): Promise<void> {
+  for (let i = 0; i < rounds; i++) {
+    const node = etcd.nodes[i % etcd.nodes.length]!;
+    await clock.sleep(300, never);
+    await node.kill();
+    await clock.sleep(300, never);
+    if (replica.feederPid !== undefined) await killFeeder(replica);
+    await node.restart();
+    await clock.sleep(300, never);
+  }
+}
+
+const versions = etcdVersions().filter(({ version }) => version.major === 3);
+describe.each(versions.map((one) => ({ name: one.version.text, ...one })))("etcd $name", ({ binary, version }) => {
+  test("linearizable reads of two programs pass the checker while writers write, and etcd and the feeder are killed and come back", async () => {
+    await using etcd = await startEtcd(3, { binary });
+    const folder = await replicaFolder();
+    const first = await replicaOf({ endpoints: etcd.urls, folder });
+    const second = await replicaOf({ endpoints: etcd.urls, folder });
+    await Promise.all([first.ready(), second.ready()]);
+    const writes = new ReplicaWrites(first);
+    onTestFinished(() => writes.close());
+    const client = clientTo(etcd.urls);
+    const history = new History();
+    history.writer((key, value) => writes.put(key, value));
+    history.writer((key, value) => client.put(key, value));
+    for (const replica of [first, second, first]) history.reader(reading(replica, "linearizable"));
+    await disturb(etcd, first, 3);
+    await history.stop();
+    expect(history.reads).toBeGreaterThan(100);
+    for (const key of registers) expect(isLinearizable(history.of(key)), key).toBe(true);
+    const inOrder =
+      version.minor > 5 || (version.minor === 5 && version.patch >= 8) || (version.minor === 4 && version.patch >= 25);
+    if (inOrder) expect([first.metrics.directReads, second.metrics.directReads]).toEqual([0, 0]);
+    else expect(first.metrics.directReads).toBeGreaterThan(100);
+  });
+
+  test("session reads never go back and see what the session wrote, while etcd and the feeder are killed and come back", async () => {
+    await using etcd = await startEtcd(1, { binary });
+    const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
+    await replica.ready();
+    const writes = new ReplicaWrites(replica);
+    onTestFinished(() => writes.close());
+    const client = clientTo(etcd.urls);
+    const history = new History();
+    history.writer((key, value) => client.put(key, value));
+    history.reader(reading(replica, "session"));
+    const mine = nameOf("mine");
+    const wrong: string[] = [];
+    let highest = 0;
+    let checks = 0;
+    history.loop(async (n) => {
+      try {
+        const { revision } = await writes.put(mine, `${n}`);
+        const found = await replica.get(mine, { timeoutMs: 3_000 });
+        if (textOf(found.entry) !== `${n}`) wrong.push(`wrote ${n}, read ${textOf(found.entry)}`);
+        if (found.revision < revision || found.revision < highest)
+          wrong.push(`revision ${found.revision} after ${revision}, ${highest}`);
+        highest = found.revision;
+        checks++;
+      } catch (error) {
+        if (!(error instanceof QuorateError)) throw error;
+      }
+    });
+    await disturb(etcd, replica, 2);
+    await history.stop();
+    expect(wrong).toEqual([]);
+    expect(checks).toBeGreaterThan(20);
+    const reads = history.operations.filter(({ kind }) => kind === "read");
+    for (let i = 1; i < reads.length; i++) expect(reads[i]!.revision).toBeGreaterThanOrEqual(reads[i - 1]!.revision);
+    for (const key of registers) {
+      const written = new Map(history.of(key).map((one) => [one.value, one.calledMs]));
+      for (const one of history.of(key))
+        if (one.kind === "read" && one.value !== undefined) expect(written.has(one.value)).toBe(true);
+    }
+  });
+});
+
+test("the checker refuses serializable reads of a follower that is cut off", async () => {
+  await using etcd = await startEtcd(3);
+  const client = clientTo([etcd.urls[0]!]);
+  const behind = clientTo([etcd.urls[2]!]);
+  const history = new History();
+  history.writer((key, value) => client.put(key, value));
+  history.reader(async (key) => {
+    const kind = { what: "read", repeatable: true, writes: false, requireLeader: false };
+    const found = await behind.caller.run(kind, { timeoutMs: 1_000 }, ({ kv }) =>
+      kv.range({ key: Buffer.from(key), serializable: true }),
+    );
+    return { value: found.kvs[0]?.value.toString(), revision: Number(found.header.revision) };
+  });
+  history.reader(async (key) => {
+    const { entry, revision } = await client.get(key);
+    return { value: entry?.value, revision };
+  });
+  await clock.sleep(300, never);
+  // Behind the others by what it missed while it stood still, and still answering from there.
+  for (let i = 0; i < 10; i++) {
+    etcd.nodes[2]!.pause();
+    await clock.sleep(150, never);
+    etcd.nodes[2]!.resume();
+    await clock.sleep(20, never);
+  }
+  await history.stop();
+  expect(registers.every((key) => isLinearizable(history.of(key)))).toBe(false);
+});
