@@ -1,8 +1,10 @@
 import { setMaxListeners } from "node:events";
+import { join as joinPath } from "node:path";
 import type { Logger } from "pino";
 import { dynamicSize } from "../chooser/index.ts";
 import { aborted, firstOf, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
+import { keepReplicaWarm } from "../world/replica/warm.ts";
 import type { ServerExit } from "../embed/index.ts";
 import type { EtcdClient, Membership } from "../etcd/index.ts";
 import { fitsCluster, type Binary } from "./begin/binary.ts";
@@ -281,6 +283,16 @@ export class AgentLife {
         ending,
         parts,
       );
+      if (options.replica) {
+        const warm = {
+          folder: joinPath(prefix.folder, "world"),
+          namespace: options.keys.namespace,
+          worldGroup: options.worldGroup,
+          clock,
+        };
+        const of = { clusterId: seen.clusterId, endpoints: client.endpoints.urls(), log: log.child({ part: "replica" }) };
+        void this.#keep("replica", keepReplicaWarm({ ...warm, ...of }, living), ending, parts);
+      }
       const backAgain = (): boolean =>
         this.#phase !== "stopping" &&
         (this.#news.kind === "serving" || (this.#news.kind === "none" && prefix.state.seat === undefined));

@@ -53,6 +53,10 @@ export interface AgentOptions {
    * lead; all have the built-in one. Default: `dynamicSize`.
    */
   readonly chooser?: Chooser;
+  /** Keep a copy of the World's keys warm, in `world` under the prefix, for the programs of this host. Default false. */
+  readonly replica?: boolean;
+  /** A group, by name or number, whose programs may read that copy too. Default: the agent's own user alone. */
+  readonly worldGroup?: string;
   /** Take over a cluster that Quorate did not found. Default false. */
   readonly adopt?: boolean;
   /** Found a new cluster although this prefix belonged to one; its data is kept aside. Default false. */

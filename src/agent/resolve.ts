@@ -38,6 +38,8 @@ export interface ResolvedOptions {
   readonly given: { readonly policy: PolicyFlags; readonly idealClusterSize: number | undefined };
   /** The chooser it has beside the built-in one, or that one. */
   readonly chooser: Chooser;
+  readonly replica: boolean;
+  readonly worldGroup: string | undefined;
   readonly adopt: boolean;
   readonly newCluster: boolean;
   readonly moved: boolean;
@@ -110,6 +112,8 @@ const kinds = z
     stallTimeoutMs: number,
     restartGraceMs: number,
     chooser: z.custom<Chooser>(isChooser, { error: "an object with a name and a function `choose`" }),
+    replica: flag,
+    worldGroup: text,
     adopt: flag,
     newCluster: flag,
     moved: flag,
@@ -288,6 +292,9 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
   }
   if (given.prefix !== undefined && given.tmpPrefix === true)
     refuse("tmpPrefix", "a prefix is given as well", "choose one of the two");
+  if (given.worldGroup !== undefined && given.replica !== true)
+    refuse("worldGroup", "there is no replica to share", "add --replica");
+  if (given.worldGroup === "") refuse("worldGroup", "it must be the name or the number of a group");
   if (given.adopt === true && seeds.length === 0)
     refuse("adopt", "there is no cluster to adopt without seeds", "add --seeds=http://HOST:2379");
   if (given.newCluster === true && seeds.length > 0)
@@ -317,6 +324,8 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     policy: Object.freeze({ ...defaultClusterPolicy, ...policy, chooser: chooser.name }),
     given: Object.freeze({ policy: Object.freeze(policy), idealClusterSize: given.idealClusterSize }),
     chooser,
+    replica: given.replica ?? false,
+    worldGroup: given.worldGroup,
     adopt: given.adopt ?? false,
     newCluster: given.newCluster ?? false,
     moved: given.moved ?? false,

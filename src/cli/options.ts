@@ -176,6 +176,8 @@ export const agentFlags = {
     policyFields.restartGraceMs.flag,
     "founder's: how long an agent that was stopped by SIGTERM keeps its seat (default: 5m)",
   ),
+  replica: toggle("replica", "keep a copy of the World's keys warm under the prefix, for programs on this host"),
+  worldGroup: text("world-group", "GROUP", "group whose programs may read that copy too"),
   adopt: toggle("adopt", "take over a cluster that Quorate did not found"),
   newCluster: toggle("new-cluster", "found a new cluster although this prefix belonged to one"),
   moved: toggle("moved", "this prefix was moved here from another machine, where nothing runs on it any more"),

@@ -80,6 +80,10 @@ export class Copy {
     return position !== undefined && position.file <= revision && position.revision > revision ? position.revision : revision;
   }
 
+  isAt(revision: number): boolean {
+    return this.#reader !== undefined && this.revision >= revision;
+  }
+
   /** Since the cluster was heard; 0 while changes arrive. */
   ageMs(uptimeMs: number): number {
     if (this.live) return 0;
@@ -130,11 +134,10 @@ export class Copy {
 
   /** Resolves once the copy is at `revision`; asks the feeder to find out. Until the signal fires, at most. */
   async reaches(revision: number, signal: AbortSignal): Promise<void> {
-    const there = (): boolean => this.#reader !== undefined && this.revision >= revision;
-    if (there()) return;
+    if (this.isAt(revision)) return;
     let told = -1;
     await this.until(() => {
-      if (there()) return true;
+      if (this.isAt(revision)) return true;
       // Again for each feeder: the one before may have died with the question.
       if (told !== this.connections && this.#link?.connected === true) {
         told = this.connections;

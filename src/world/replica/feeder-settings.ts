@@ -12,5 +12,8 @@ export interface FeederSettings {
   readonly bootIdPath?: string;
 }
 
+/** What a file may take unless somebody says otherwise. */
+export const defaultMostBytes = 1024 * 1024 * 1024;
+
 /** Exit codes of the feeder's process that its starter understands. */
 export const feederExit = { done: 0, another: 3 } as const;

@@ -48,7 +48,7 @@ const pageSize = { first: 1_000, most: 20_000 };
 const listTimeoutMs = 10_000;
 
 /**
- * The files of one folder, of which one is in force. Every feeder begins with a new one, a compact copy of what it found sound; every
+ * The files of one folder, of which one is in force. Every feeder begins with a new one, a copy of what was found sound; every
  * listing fills a new one, beside which readers keep the old. A file that is not in force is removed; who has it open keeps it.
  */
 export class Generations implements FollowTarget {

@@ -34,6 +34,8 @@ export class FeederLink implements AsyncDisposable {
   #socket: Socket | undefined;
   #starting = false;
   #failures = 0;
+  /** Settles when the feeder that was started here last has ended. */
+  #child: Promise<void> | undefined;
   #state: FeederState | undefined;
   #position: FeederPosition | undefined;
   #trouble: string | undefined;
@@ -70,6 +72,20 @@ export class FeederLink implements AsyncDisposable {
 
   tell(message: ToFeeder): void {
     if (this.#socket !== undefined) send(this.#socket, message);
+  }
+
+  /** Whether the feeder that was started here has ended; waits for it. True where none was. */
+  async ended(mostMs: number): Promise<boolean> {
+    const child = this.#child;
+    if (child === undefined) return true;
+    const never = new AbortController();
+    const late = this.#clock.sleep(mostMs, never.signal).then(
+      () => false,
+      () => true,
+    );
+    const gone = await Promise.race([child.then(() => true), late]);
+    never.abort();
+    return gone;
   }
 
   /** The feeder ends where this was its last user. Idempotent. */
@@ -174,6 +190,10 @@ export class FeederLink implements AsyncDisposable {
     // Not in our group: a ^C at our terminal is not for it, and other programs may use it when we have gone.
     const child = spawn(process.execPath, args, { detached: true, stdio: ["ignore", "ignore", log.fd], cwd: this.#folder.path });
     child.unref();
+    this.#child = new Promise((resolve) => {
+      child.once("error", () => resolve());
+      child.once("exit", () => resolve());
+    });
     let leave = (): void => undefined;
     const ended = await new Promise<string | undefined>((resolve) => {
       child.once("error", (error) => resolve(messageOf(error)));

@@ -6,14 +6,13 @@ import { QuorateError } from "../../errors.ts";
 import { EtcdClient } from "../../etcd/index.ts";
 import { keysUnder } from "../../keys.ts";
 import type { Keys } from "../../keys.ts";
+import { defaultMostBytes } from "./feeder-settings.ts";
 import type { FeederSettings } from "./feeder-settings.ts";
 import { groupId, ReplicaFolder } from "./folder.ts";
 import { FeederLink } from "./link.ts";
 import { Replica } from "./replica.ts";
 import type { ReplicaOptions } from "./types.ts";
 import { readPosition } from "./wire.ts";
-
-const defaultMostBytes = 1024 * 1024 * 1024;
 
 /**
  * Opens the World's keys for reading. Nothing is started before the first read or watch; the cluster is asked here only where neither

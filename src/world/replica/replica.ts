@@ -38,6 +38,8 @@ export interface ReplicaParts {
 }
 
 const defaultTimeoutMs = 5_000;
+/** For one round of the barrier: who comes while one is under way waits for two. */
+const roundMs = defaultTimeoutMs / 2;
 
 /**
  * The World's keys on this host, as far as one program reads them: see {@link ReadMode} for how fresh. The first read or watch starts
@@ -244,11 +246,16 @@ export class Replica implements AsyncDisposable {
     const copy = this.#copy;
     // The usual case costs no more than this.
     if (copy.isThere && (mode === "local" || (mode === "session" && copy.revision >= this.#floorOf(copy)))) return true;
+    if (copy.isThere && mode === "linearizable" && copy.state?.progress === true && isPatient(options)) {
+      // A timer for each of thousands would cost more than all of their reads.
+      const revision = await this.#join();
+      if (copy.isAt(revision)) return true;
+    }
     if (!(await this.#hasCopy(options, "a read"))) return false;
     if (mode === "local") return true;
     const needs = await this.#needs(mode, options);
     if (needs === undefined) return false;
-    if (copy.isThere && copy.revision >= needs) return true;
+    if (copy.isAt(needs)) return true;
     // Without progress replies one can only wait for an event, which may never come.
     if (!(await this.#progressPossible(copy, options))) return false;
     await this.#waitFor(options, `revision ${needs}`, (signal) => copy.reaches(needs, signal));
@@ -276,18 +283,17 @@ export class Replica implements AsyncDisposable {
     return await this.#barrier.join();
   }
 
-  /** One linearizable look, and the copy has come as far. Never waits longer than a call does by default. */
+  /** One linearizable look, and the copy has come as far. */
   async #look(): Promise<number> {
     const atMs = this.#clock.nowMs();
     try {
-      const { revision } = await readPosition(this.client, this.keys.aroundWorld, { signal: this.#over.signal });
-      const copy = this.#copy;
-      if (copy !== undefined && (!copy.isThere || copy.revision < revision)) {
-        const options = { timeoutMs: defaultTimeoutMs };
-        await this.#waitFor(options, `revision ${revision}`, (signal) => copy.reaches(revision, signal));
-      }
-      this.#looked = { atMs, revision };
-      return revision;
+      return await this.#waitFor({ timeoutMs: roundMs }, "the cluster's revision", async (signal) => {
+        const { revision } = await readPosition(this.client, this.keys.aroundWorld, { signal, timeoutMs: roundMs });
+        await this.#copy?.reaches(revision, signal);
+        signal.throwIfAborted();
+        this.#looked = { atMs, revision };
+        return revision;
+      });
     } catch (error) {
       this.#barriers.failed++;
       throw error;
@@ -415,4 +421,8 @@ export class Replica implements AsyncDisposable {
       }
     }
   }
+}
+
+function isPatient({ signal, timeoutMs }: ReadOptions): boolean {
+  return signal === undefined && timeoutMs === undefined;
 }

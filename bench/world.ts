@@ -1,0 +1,247 @@
+/**
+ * What the wire and the replica are worth: in one run against one etcd, beside npm etcd3 and beside one bare call each.
+ *
+ *   npm run bench -- world [--seconds 1]
+ *
+ * Exits 1 beyond a limit. Times of starts are told twice: as they are, and without what the start of a feeder's process costs that has
+ * nothing to do (it is Node's start and the loading of the wire, and differs from machine to machine); the limits are on the second.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Etcd3 } from "etcd3";
+import { systemClock as clock } from "../src/clock.ts";
+import { Batch, EtcdClient } from "../src/etcd/index.ts";
+import { openReplica } from "../src/world/replica/index.ts";
+import type { Replica } from "../src/world/replica/index.ts";
+import { startEtcd } from "../test/support/etcd-process.ts";
+import { isAlive } from "../test/support/etcd-server.ts";
+
+const never = new AbortController().signal;
+const at = process.argv.indexOf("--seconds");
+const seconds = at >= 0 ? Number(process.argv[at + 1]) : 1;
+const prefix = "/_mgmt/strings/";
+const value = "v".repeat(256);
+
+function tell(what: string, text: string, good: boolean | undefined, limit: string): void {
+  if (good === false) process.exitCode = 1;
+  console.log(`${what.padEnd(46)} ${text.padEnd(64)} ${good === undefined ? "" : good ? "ok" : "BEYOND"} ${limit}`);
+}
+
+/** Calls per second of `callers` that each call again as soon as they have an answer. */
+async function rate(callers: number, call: (caller: number, n: number) => Promise<unknown>): Promise<number> {
+  let n = 0;
+  let counting = false;
+  let running = true;
+  const loops = Array.from({ length: callers }, async (_, caller) => {
+    for (let i = 0; running; i++) {
+      await call(caller, i);
+      if (counting) n++;
+    }
+  });
+  await clock.sleep(150 * Math.max(1, seconds), never);
+  counting = true;
+  const fromMs = clock.nowMs();
+  await clock.sleep(1_000 * seconds, never);
+  counting = false;
+  const tookMs = clock.nowMs() - fromMs;
+  running = false;
+  await Promise.all(loops);
+  return (1_000 * n) / tookMs;
+}
+
+async function timed(task: () => Promise<unknown>): Promise<number> {
+  const fromMs = clock.nowMs();
+  await task();
+  return clock.nowMs() - fromMs;
+}
+
+/** Middle of three. */
+async function median(task: () => Promise<number>): Promise<number> {
+  const all = [await task(), await task(), await task()].sort((a, b) => a - b);
+  return all[1]!;
+}
+
+const perSecond = (n: number): string => `${Math.round(n).toLocaleString("en")}/s`;
+const ms = (n: number): string => `${Math.round(n)} ms`;
+const times = (n: number): string => `${n.toFixed(n < 10 ? 1 : 0)}x`;
+
+async function putMany(client: EtcdClient, from: number, to: number, text = value): Promise<void> {
+  for (let n = from; n < to; n += 500) {
+    const length = Math.min(500, to - n);
+    await client.txn({ then: Array.from({ length }, (_, i) => ({ put: `${prefix}many/${n + i}`, value: text })) });
+  }
+}
+
+async function closed(replica: Replica): Promise<void> {
+  const pid = replica.feederPid;
+  await replica.close();
+  while (pid !== undefined && isAlive(pid)) await clock.sleep(5, never);
+}
+
+const folders: string[] = [];
+async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "quorate-bench-"));
+  folders.push(folder);
+  return join(folder, "world");
+}
+
+const etcd = await startEtcd(1, { flags: ["--max-txn-ops", "512", "--quota-backend-bytes", String(4 * 2 ** 30)] });
+const url = etcd.urls[0]!;
+const ours = EtcdClient.create({ endpoints: [url], clock });
+const theirs = new Etcd3({ hosts: url });
+try {
+  for (const callers of [1, 64, 256, 1_024]) {
+    const key = (caller: number, n: number): string => `${prefix}set/${caller}/${n % 8}`;
+    const etcd3 = await rate(callers, async (caller, n) => await theirs.put(key(caller, n)).value(value));
+    const bare = await rate(callers, (caller, n) => ours.put(key(caller, n), value));
+    const batch = new Batch(ours);
+    const batched = await rate(callers, (caller, n) => batch.put(key(caller, n), `${n}${value}`));
+    await batch.close();
+    const text = `${perSecond(batched)}, etcd3 ${perSecond(etcd3)}, one call each ${perSecond(bare)}`;
+    const ratio = batched / etcd3;
+    const good = callers === 256 ? ratio >= 10 : callers === 1 ? ratio >= 0.95 : undefined;
+    const limit = callers === 256 ? "(at least 10x)" : callers === 1 ? "(not slower)" : "";
+    tell(`sets, ${callers} callers`, `${times(ratio)} etcd3, ${times(batched / bare)} a call: ${text}`, good, limit);
+  }
+
+  {
+    const replica = await openReplica({ clock, endpoints: [url], folder: await newFolder() });
+    await replica.ready();
+    const key = `${prefix}set/0/0`;
+    const etcd3 = await rate(256, () => theirs.get(key).buffer());
+    const bare = await rate(256, () => ours.get(key));
+    const read = await rate(256, () => replica.get(key, { read: "linearizable" }));
+    const text = `${times(read / etcd3)} etcd3, ${times(read / bare)} a call: ${perSecond(read)}, etcd3 ${perSecond(etcd3)}`;
+    tell("linearizable reads, 256 callers", text, read / etcd3 >= 30, "(at least 30x)");
+    const one = await rate(1, () => theirs.get(key).buffer());
+    const count = 200_000;
+    const localMs = await timed(async () => {
+      for (let i = 0; i < count; i++) await replica.get(key, { read: "local" });
+    });
+    const syncMs = await timed(async () => {
+      for (let i = 0; i < count; i++) replica.getSync(key);
+    });
+    const [local, sync] = [(1_000 * count) / localMs, (1_000 * count) / syncMs];
+    const localText = `${times(local / one)} etcd3's get; getSync ${times(sync / one)}: ${perSecond(local)}, ${perSecond(sync)}, ${perSecond(one)}`;
+    tell("local reads, one caller", localText, local / one >= 100, "(at least 100x)");
+    await closed(replica);
+  }
+
+  const idleMs = await median(async () => {
+    const replica = await openReplica({ clock, endpoints: [url], namespace: "/_nothing", folder: await newFolder() });
+    const tookMs = await timed(() => replica.get("/_nothing/strings/none", { read: "linearizable" }));
+    await closed(replica);
+    return tookMs;
+  });
+  tell("start of a feeder with nothing to do", ms(idleMs), undefined, "");
+
+  {
+    const folder = await newFolder();
+    const before = await openReplica({ clock, endpoints: [url], folder });
+    await before.get(`${prefix}none`, { read: "linearizable" });
+    await closed(before);
+    const { revision } = await ours.get(prefix);
+    for (let n = 0; n < 30_000; n += 200) {
+      await Promise.all(Array.from({ length: 200 }, (_, i) => ours.put(`${prefix}event/${n + i}`, value)));
+    }
+    const theirsMs = await timed(async () => {
+      const watcher = await theirs
+        .watch()
+        .prefix(prefix)
+        .startRevision(String(revision + 1))
+        .create();
+      let seen = 0;
+      await new Promise<void>((resolve) => watcher.on("put", () => ++seen === 30_000 && resolve()));
+      await watcher.cancel();
+    });
+    const replica = await openReplica({ clock, endpoints: [url], folder });
+    let seen = 0;
+    const oursMs = await timed(
+      () =>
+        new Promise<void>((resolve) => {
+          replica.follow({ start: `${prefix}event/`, end: `${prefix}event0` }, (news) => {
+            seen += news.kind === "snapshot" ? news.entries.length : news.changes.length;
+            if (seen >= 30_000) resolve();
+          });
+        }),
+    );
+    const text = `${times(theirsMs / oursMs)} etcd3: ${ms(oursMs)} with the feeder's start, etcd3's Watcher ${ms(theirsMs)}`;
+    tell("catch-up of 30,000 missed events", text, oursMs <= theirsMs, "(not slower)");
+    await closed(replica);
+  }
+
+  await theirs.delete().prefix(prefix);
+  await putMany(ours, 0, 20_000);
+  const warmMs = await median(async () => {
+    const folder = await newFolder();
+    const before = await openReplica({ clock, endpoints: [url], folder });
+    await before.get(`${prefix}none`, { read: "linearizable" });
+    await closed(before);
+    const batch = new Batch(ours);
+    for (let i = 0; i < 1_000; i += 100) {
+      await Promise.all(Array.from({ length: 100 }, (_, j) => ours.put(`${prefix}many/${i + j}`, `${value}${i}`)));
+    }
+    await batch.close();
+    const replica = await openReplica({ clock, endpoints: [url], folder });
+    const tookMs = await timed(() => replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 30_000 }));
+    if (Object.keys(replica.metrics.relists).length > 0) throw new Error(`Not a warm start: ${JSON.stringify(replica.status)}`);
+    await closed(replica);
+    return tookMs;
+  });
+  const warm = Math.max(0, warmMs - idleMs);
+  tell(
+    "warm start, 20,000 keys, 1,000 revisions missed",
+    `${ms(warmMs)}, without the bare start ${ms(warm)}`,
+    warm < 200,
+    "(under 200 ms)",
+  );
+
+  await putMany(ours, 20_000, 100_000);
+  let folder = "";
+  const coldMs = await median(async () => {
+    folder = await newFolder();
+    const replica = await openReplica({ clock, endpoints: [url], folder });
+    const tookMs = await timed(() => replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 60_000 }));
+    await closed(replica);
+    return tookMs;
+  });
+  const cold = Math.max(0, coldMs - idleMs);
+  tell("cold start, 100,000 keys", `${ms(coldMs)}, without the bare start ${ms(cold)}`, cold < 1_500, "(under 1500 ms)");
+
+  const reader = fileURLToPath(new URL("programs/world-reader.mjs", import.meta.url));
+  const child = spawn(process.execPath, [reader, folder, prefix], { stdio: ["ignore", "pipe", "inherit"] });
+  let said = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
+  await once(child, "close");
+  const { keys, residentMb, fileMb } = JSON.parse(said) as { keys: number; residentMb: number; fileMb: number };
+  const memory = `${Math.round(residentMb)} MB resident, of which ${Math.round(fileMb)} MB are mapped files, after reading ${keys} keys`;
+  tell("memory of a reading process, 100,000 keys", memory, residentMb < 150 && keys === 100_000, "(under 150 MB)");
+
+  {
+    const replica = await openReplica({ clock, endpoints: [url], namespace: "/_nothing", folder: await newFolder() });
+    await replica.ready();
+    const takeMs = await median(async () => {
+      const pid = replica.feederPid!;
+      process.kill(pid, "SIGKILL");
+      return await timed(async () => {
+        while (replica.feederPid === pid || replica.status.state !== "live") await clock.sleep(1, never);
+      });
+    });
+    tell(
+      "another feeder live after the first was killed",
+      ms(takeMs),
+      takeMs - idleMs < 1_000,
+      "(under 1000 ms beyond the bare start)",
+    );
+    await closed(replica);
+  }
+} finally {
+  theirs.close();
+  await ours.close();
+  await etcd.stop();
+  for (const folder of folders) await rm(folder, { recursive: true, force: true });
+}
