@@ -72,6 +72,22 @@ describe("all agents there are, stopped by ^C one after the other: each exits 0"
   });
 });
 
+test("the agent that leads leaves like any other: another one leads, and a spare has its seat", { timeout: 90_000 }, async () => {
+  const fleet = await Fleet.open();
+  onTestFinished(() => fleet[Symbol.asyncDispose]());
+  const hosts = ["h1", "h2", "h3", "h4"];
+  const agents = new Map((await fleet.form(hosts, 3)).map((agent) => [agent.place.hostname, agent]));
+  const leader = (await fleet.plan("h1"))?.leader ?? "";
+  const writer = await fleet.writer(hosts);
+  const ended = await agents.get(leader)?.interrupt();
+  expect(ended).toMatchObject({ code: 0, stderr: expect.stringMatching(lastLine) as string });
+  const rest = hosts.filter((host) => host !== leader);
+  const members = await fleet.settled(3, rest);
+  expect(members.map(({ name }) => name)).toEqual(rest);
+  expect(rest).toContain((await fleet.plan(rest[0] ?? ""))?.leader);
+  expect(await writer.finish()).toMatchObject({ lost: [], misread: 0 });
+});
+
 describe("agents stopped by ^C one after the other leave in good order, and the rest keep serving", { timeout: 90_000 }, () => {
   test("two of three voters, the founder first", async () => {
     await leave(3, (founder, [second = ""]) => [founder, second]);
