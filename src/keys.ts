@@ -189,7 +189,8 @@ export function parseUrls(text: string): { readonly urls: readonly string[] } | 
 export function whyNotUrl(text: string): string | undefined {
   // Exactly scheme://host:port, as etcd writes it: what a URL parser would forgive or normalise is refused.
   const match = /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$/.exec(text);
-  if (!match) return `${quote(text)} is not of the form http://HOST:PORT`;
+  // It is told to people: a password that somebody wrote there is not.
+  if (!match) return `${quote(text.replace(/\/\/[^/]*@/, "//…@"))} is not of the form http://HOST:PORT`;
   const [, , host = "", digits = ""] = match;
   const port = Number(digits);
   if (port < 1 || port > 65_535 || digits.startsWith("0")) return `${quote(text)} has no valid port`;

@@ -2,7 +2,14 @@ import type { AgentRecord, Marker, PlanRecord, SeatRecord } from "../agent/contr
 import { policySeen } from "../agent/control/policy.ts";
 import { isRefused, readRecord } from "../agent/control/records.ts";
 import { messageOf, QuorateError } from "../errors.ts";
-import type { EndpointStatus, EtcdClient, KeyValue, MemberRow, Membership } from "../etcd/index.ts";
+import {
+  isCandidate,
+  type EndpointStatus,
+  type EtcdClient,
+  type KeyValue,
+  type MemberRow,
+  type Membership,
+} from "../etcd/index.ts";
 import { inWords } from "./report.ts";
 import { parseSize, type Family, type Keys } from "../keys.ts";
 
@@ -231,7 +238,8 @@ export function assemble(membership: Membership, found: Found, answers: Readonly
     };
   });
   const size = single.idealClusterSize === undefined ? undefined : parseSize(single.idealClusterSize);
-  const elected = [...keyed.leader.values()].sort((a, b) => a.createRevision - b.createRevision)[0];
+  const candidates = [...keyed.leader].flatMap(([name, entry]) => (isCandidate({ ...entry, key: name }, "") ? [entry] : []));
+  const elected = candidates.sort((a, b) => a.createRevision - b.createRevision)[0];
   return {
     clusterId: membership.clusterId,
     revision: membership.revision,

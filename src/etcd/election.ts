@@ -7,6 +7,9 @@ import type { Session } from "./session.ts";
 import type { Compare, KeyValue } from "./types.ts";
 import { watchRange } from "./watch.ts";
 
+/** Deleted between two looks. */
+const mostCleared = 100;
+
 export interface CampaignOptions {
   readonly client: EtcdClient;
   readonly session: Session;
@@ -16,8 +19,10 @@ export interface CampaignOptions {
   readonly value: string;
   readonly clock: Clock;
   readonly log?: Logger;
+  /** The prefix is this election's alone: what is no candidate's key is deleted. Default: it is waited for, as etcd does. */
+  readonly clears?: boolean;
   /**
-   * Settles once that key, as created at that revision, is gone. For those who follow the prefix anyway: used for the
+   * Settles once that key, as created at that revision, is gone or, where that is cleared, no candidate's any more. For those who follow the prefix anyway: used for the
    * predecessor and, once leading, for the own key. Default: a watch of that key.
    */
   readonly untilDeleted?: (key: string, createRevision: number, signal: AbortSignal) => Promise<void>;
@@ -55,6 +60,11 @@ export async function campaign(options: CampaignOptions, signal: AbortSignal): P
       const seen = await insist(options, own.signal, () =>
         client.range({ start: prefix, end: endOf(prefix) }, { signal: own.signal, keysOnly: true }),
       );
+      const others = seen.entries.filter((entry) => !isCandidate(entry, prefix));
+      if (others.length > 0 && options.clears === true) {
+        await clearAway(options, others, own.signal);
+        continue;
+      }
       const before = predecessor(seen.entries, key, revision);
       if (before === undefined) return leadership(options, key, revision);
       options.log?.debug({ key, before: before.key }, "waiting for the candidate before");
@@ -81,6 +91,27 @@ async function stand(options: CampaignOptions, key: string, signal: AbortSignal)
     );
   });
   return done.succeeded ? done.revision : (done.ranges[0]?.[0]?.createRevision ?? done.revision);
+}
+
+/**
+ * Deletes what is no candidate's key, and would be waited for, and led by, for ever. Should it be the key of a leader that somebody has
+ * written over, that leader's fence holds no more, and so it leads no more.
+ */
+async function clearAway(options: CampaignOptions, entries: readonly KeyValue[], signal: AbortSignal): Promise<void> {
+  const { client, log } = options;
+  for (const { key, createRevision, lease } of entries.slice(0, mostCleared)) {
+    log?.warn({ key }, "this key is no candidate's; deleting it");
+    const compare = [
+      { key, createRevision },
+      { key, lease },
+    ];
+    await insist(options, signal, () => client.txn({ compare, then: [{ del: key }] }, { signal, repeatable: true }));
+  }
+}
+
+/** Whether a key under the prefix is a candidate's: named by the lease it hangs on, so that it goes with it. */
+export function isCandidate({ key, lease }: Pick<KeyValue, "key" | "lease">, prefix: string): boolean {
+  return lease !== "0" && key === prefix + BigInt(lease).toString(16);
 }
 
 function predecessor(candidates: readonly KeyValue[], key: string, revision: number): KeyValue | undefined {
@@ -123,12 +154,13 @@ async function untilDeleted(options: CampaignOptions, key: string, revision: num
   signal.throwIfAborted();
 }
 
-function ownWatch({ client, clock, log }: CampaignOptions) {
+function ownWatch({ client, prefix, clears, clock, log }: CampaignOptions) {
   return async (key: string, createRevision: number, signal: AbortSignal): Promise<void> => {
     const found = new AbortController();
     const release = passOn([signal], found);
     const deleted = new Error("deleted");
-    const isIt = (entry: KeyValue): boolean => entry.createRevision === createRevision;
+    const isIt = (entry: KeyValue): boolean =>
+      entry.createRevision === createRevision && (clears !== true || isCandidate(entry, prefix));
     try {
       await watchRange(
         client,

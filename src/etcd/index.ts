@@ -20,7 +20,7 @@ export type { SessionOptions } from "./session.ts";
 export { receiveSnapshot } from "./snapshot.ts";
 export { openWatch, watchRange } from "./watch.ts";
 export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts";
-export { campaign } from "./election.ts";
+export { campaign, isCandidate } from "./election.ts";
 export type { CampaignOptions, Leadership } from "./election.ts";
 export { isOfEndpoint, mayHaveHappened, reasonOf } from "./failure.ts";
 export { Batch } from "./batch.ts";

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../src/clock.ts";
 import { campaign, EtcdClient, Session } from "../../src/etcd/index.ts";
 import type { Leadership } from "../../src/etcd/index.ts";
@@ -159,4 +159,39 @@ test("a caller that follows the prefix anyway lends its eyes: no watch is opened
   expect(new Set(asked)).toEqual(new Set([first.key, second.key]));
   await a.client.del(second.key);
   await eventually("the second is over", () => second.signal.aborted);
+});
+
+describe("keys that are no candidate's", () => {
+  const clearing = async ({ client, session }: Candidate, prefix: string, value: string): Promise<Leadership> =>
+    campaign({ client, session, prefix, value, clock, clears: true }, never);
+
+  test("are deleted where the prefix is the election's alone: nobody waits for them for ever", async () => {
+    const a = await candidate("/cleared/", "a");
+    for (const name of ["banana", "0", "abc", a.session.leaseHex.slice(1)]) await a.client.put(`/cleared/${name}`, "x");
+    const first = await clearing(a, "/cleared/", "a");
+    const { entries } = await a.client.range({ start: "/cleared/", end: "/cleared0" });
+    expect(entries.map(({ key }) => key)).toEqual([first.key]);
+  });
+
+  test("are waited for elsewhere, as etcd does: nothing of somebody else's is deleted", async () => {
+    const a = await candidate("/kept/", "a");
+    await a.client.put("/kept/mine", "x");
+    expect(await settled(a.stand())).toBe(false);
+    expect((await a.client.get("/kept/mine")).entry?.value).toBe("x");
+    await a.client.del("/kept/mine");
+  });
+
+  test("may be a leader's own that was written over: it leads no more, and the next one does", async () => {
+    const a = await candidate("/over/", "a");
+    const b = await candidate("/over/", "b");
+    const first = await clearing(a, "/over/", "a");
+    const second = clearing(b, "/over/", "b");
+    await eventually("b stands", () => b.stands());
+    await a.client.put(first.key, "banana");
+    const next = await second;
+    expect(next.revision).toBeGreaterThan(first.revision);
+    await eventually("a knows", () => first.signal.aborted);
+    const late = { key: first.key, createRevision: first.revision };
+    expect((await a.client.txn({ compare: [late], then: [{ put: "/late", value: "a" }] })).succeeded).toBe(false);
+  });
 });

@@ -1,15 +1,15 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { setTimeout as delay } from "node:timers/promises";
-import { base64, Fleet } from "../support/agents.ts";
+import { base64, Fleet, type AgentProcess } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
 
 const sizeKey = "/_mgmt/chooser/dynamicsize/idealclustersize";
 
-async function formed(): Promise<{ fleet: Fleet; etcds: () => (number | undefined)[] }> {
+async function formed(): Promise<{ fleet: Fleet; agents: readonly AgentProcess[]; etcds: () => (number | undefined)[] }> {
   const fleet = await Fleet.open();
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   const agents = await fleet.form(["h1", "h2", "h3"]);
-  return { fleet, etcds: () => agents.map((agent) => agent.etcdPid()) };
+  return { fleet, agents, etcds: () => agents.map((agent) => agent.etcdPid()) };
 }
 
 describe("keys that anyone may write", { timeout: 90_000 }, () => {
@@ -51,6 +51,82 @@ describe("keys that anyone may write", { timeout: 90_000 }, () => {
     expect(etcds()).toEqual(before);
   });
 
+  test("garbage in each of them changes no seat, and a leader that is killed then is followed by another one", async () => {
+    const { fleet, agents, etcds } = await formed();
+    const before = etcds();
+    const members = await fleet.members("h1");
+    const own = "/_mgmt/quorate";
+    const voter = (await fleet.place("h1")).serverUrl;
+    const bogus = '{"schema":1,"instance":"00000000-0000-4000-8000-000000000009","role":"voter","standby":false}';
+    const garbage: readonly (readonly [string, string])[] = [
+      // URLs that are none, that nobody listens on, that carry a secret, and that belong to a member.
+      ["/_mgmt/volunteer/x1", "banana"],
+      ["/_mgmt/volunteer/x2", "http://user:secret@127.0.0.1:9"],
+      ["/_mgmt/volunteer/x3", "http://127.0.0.1:9"],
+      ["/_mgmt/volunteer/x4", voter],
+      ["/_mgmt/volunteer/h2", voter],
+      ["/_mgmt/volunteer/%zz", "http://127.0.0.1:9"],
+      ["/_mgmt/endpoints/x1", "http://127.0.0.1:9,banana"],
+      ["/_mgmt/endpoints/h2", "http://127.0.0.1:9"],
+      // Nominations that nobody made.
+      ["/_mgmt/nominated/x1", "http://127.0.0.1:9"],
+      ["/_mgmt/nominated/h3", "banana"],
+      [`${own}/nominated/x1`, bogus],
+      [`${own}/nominated/h3`, "banana"],
+      [`${own}/agents/h2`, "banana"],
+      [`${own}/agents/x1`, "{}"],
+      [`${own}/agents/x2`, "9".repeat(1024 * 1024)],
+      [`${own}/leader/banana`, "x1"],
+      [`${own}/leader/0`, "banana"],
+      [`${own}/preflight/h2`, "banana"],
+      [`${own}/passed-over/h2`, "banana"],
+      [`${own}/restarting/x1`, "banana"],
+      [`${own}/leaving/x1`, "banana"],
+      [`${own}/policy`, '{"schema":1,"maxSeats":0,"standbys":"many"}'],
+      [`${own}/last-policy`, "banana"],
+      [`${own}/last-size`, "-1"],
+      [`${own}/plan`, "banana"],
+      [`${own}/step`, '{"schema":1,"op":"remove","member":"banana"}'],
+      [`${own}/closing`, "banana"],
+      [`${own}/closed`, '{"schema":1,"host":"h2","formerSize":3}'],
+      [`${own}/cluster`, "banana"],
+      [`${own}/events/zz`, "banana"],
+      [`${own}/no-such-key`, "banana"],
+      [sizeKey, "99999999999"],
+    ];
+    // Where a leader writes its name, somebody else's.
+    const [elected = ""] = await keysUnder(fleet, `${own}/leader/`);
+    for (const [key, value] of [...garbage, [elected, "x1"] as const]) await fleet.put("h1", key, value);
+
+    const leader = (await eventually("a plan that can be read", () => fleet.plan("h1").catch(() => undefined), 30_000)).leader;
+    await fleet.settled(3, ["h1"], 60_000);
+    await eventually("h2 shows itself again", async () => (await fleet.get("h1", `${own}/agents/h2`))?.includes("proof"), 30_000);
+    expect(await fleet.members("h1")).toEqual(members);
+    expect(etcds()).toEqual(before);
+    const { clientUrl } = await fleet.place("h1");
+    for (const command of ["status", "members", "events", "plan"]) {
+      const { code, stdout, stderr } = await fleet.quorate(command, `--endpoints=${clientUrl}`);
+      // A spoilt marker is left to people, so that `plan` takes the cluster for a stranger's.
+      expect([command, code, stderr]).toEqual([command, command === "plan" ? 6 : 0, expect.any(String)]);
+      expect(stdout).not.toContain("secret");
+    }
+
+    const killed = agents.find(({ place }) => place.hostname === leader);
+    await killed?.kill();
+    const rest = ["h1", "h2", "h3"].filter((host) => host !== leader);
+    await eventually(
+      "another agent leads",
+      async () => {
+        const plan = await fleet.plan(rest[0] ?? "").catch(() => undefined);
+        return plan !== undefined && rest.includes(plan.leader);
+      },
+      30_000,
+    );
+    await (await fleet.start(leader, { seeds: rest })).ready();
+    await fleet.settled(3, rest, 60_000);
+    expect((await fleet.members(rest[0] ?? "")).map(({ id }) => id).sort()).toEqual(members.map(({ id }) => id).sort());
+  });
+
   test("all of them deleted at once stops no server, and Quorate's own come back", async () => {
     const { fleet, etcds } = await formed();
     const before = etcds();
@@ -76,6 +152,17 @@ describe("keys that anyone may write", { timeout: 90_000 }, () => {
     await (await fleet.start("h4", { seeds: ["h1"] })).ready();
   });
 });
+
+async function keysUnder(fleet: Fleet, prefix: string): Promise<string[]> {
+  const end = `${prefix.slice(0, -1)}0`;
+  const { kvs = [] } = await fleet.ask<{ kvs?: { key: string }[] }>("h1", "kv/range", {
+    key: base64(prefix),
+    range_end: base64(end),
+    sort_target: "CREATE",
+    sort_order: "ASCEND",
+  });
+  return kvs.map(({ key }) => Buffer.from(key, "base64").toString());
+}
 
 /** Quorate's keys but for the log of events, and with the election's leases left out: a new election is a new lease. */
 async function ownKeys(fleet: Fleet): Promise<string[]> {

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { firstOf, type Clock } from "../../clock.ts";
 import { isRetryable } from "../../errors.ts";
-import { campaign, type EtcdClient, type Session } from "../../etcd/index.ts";
+import { campaign, isCandidate, type EtcdClient, type Session } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
 import { lead } from "../lead/lead.ts";
 import { StandsBack, type StandBack } from "../lead/stand-back.ts";
@@ -63,8 +63,13 @@ async function candidacy(deps: CandidateDeps, session: Session, outer: AbortSign
         value: hostname,
         clock,
         log,
+        clears: true,
         untilDeleted: (key, revision, s) =>
-          view.until(() => view.hasSeen(key, revision) && view.get(key)?.createRevision !== revision, s),
+          view.until(() => {
+            if (!view.hasSeen(key, revision)) return false;
+            const entry = view.get(key);
+            return entry?.createRevision !== revision || !isCandidate(entry, keys.leader.prefix);
+          }, s),
       },
       signal,
     );

@@ -1,4 +1,4 @@
-import { watchRange, type EtcdClient, type KeyValue, type WatchNews } from "../../etcd/index.ts";
+import { isCandidate, watchRange, type EtcdClient, type KeyValue, type WatchNews } from "../../etcd/index.ts";
 import type { Clock } from "../../clock.ts";
 import type { Keys, KeyRange } from "../../keys.ts";
 import { parseUrls } from "../../keys.ts";
@@ -107,6 +107,7 @@ export class ControlView {
   leader(): string | undefined {
     let oldest: KeyValue | undefined;
     for (const [, entry] of this.under(this.#keys.leader)) {
+      if (!isCandidate(entry, this.#keys.leader.prefix)) continue;
       if (!oldest || entry.createRevision < oldest.createRevision) oldest = entry;
     }
     return oldest?.value;

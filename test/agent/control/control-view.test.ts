@@ -3,7 +3,7 @@ import { systemClock as clock } from "../../../src/clock.ts";
 import { ControlView } from "../../../src/agent/control/control-view.ts";
 import { Doorbell } from "../../../src/agent/control/doorbell.ts";
 import { writeRecord } from "../../../src/agent/control/records.ts";
-import { EtcdClient } from "../../../src/etcd/index.ts";
+import { EtcdClient, grantLease } from "../../../src/etcd/index.ts";
 import { keysUnder } from "../../../src/keys.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -26,6 +26,14 @@ async function following(url: string): Promise<{ view: ControlView; client: Etcd
   return { view, client };
 }
 
+/** Writes the key of a candidate, and gives it. */
+async function stands(client: EtcdClient, host: string): Promise<string> {
+  const lease = await grantLease(client, { ttlMs: 60_000, clock }, never);
+  const key = keys.leader.key(BigInt(lease).toString(16));
+  await client.put(key, host, { lease });
+  return key;
+}
+
 test("it shows who is there, who has a seat, who leads and where they serve, and passes over what is junk", async () => {
   await using etcd = await startEtcd(1);
   const { view, client } = await following(etcd.urls[0] ?? "");
@@ -44,8 +52,9 @@ test("it shows who is there, who has a seat, who leads and where they serve, and
       { put: keys.volunteer.key("h1"), value: "http://h1:2380" },
     ],
   });
-  await client.put(keys.leader.key("b"), "h1");
-  await client.put(keys.leader.key("a"), "h2");
+  await client.put(keys.leader.key("banana"), "nobody");
+  const first = await stands(client, "h1");
+  await stands(client, "h2");
   await eventually("it has come that far", () => view.leader() && view.endpointsByHost().size > 0 && view.agents().size === 2);
   expect([...view.agents().keys()]).toEqual(["h1", "h2"]);
   expect([...view.seats().keys()]).toEqual(["h1"]);
@@ -54,7 +63,7 @@ test("it shows who is there, who has a seat, who leads and where they serve, and
   expect(view.leader()).toBe("h1");
   expect(view.get(keys.volunteer.key("h1"))).toBeUndefined();
   expect(view.hasSeen(keys.seats.key("h1"), revision)).toBe(true);
-  await client.del(keys.leader.key("b"));
+  await client.del(first);
   await eventually("the next one leads", () => view.leader() === "h2");
 });
 
@@ -93,11 +102,12 @@ test("a connection that is cut leaves what was seen in place, and what was misse
   await using proxy = await FaultyProxy.start(etcd.urls[0] ?? "");
   const { view } = await following(proxy.url);
   await using direct = EtcdClient.create({ endpoints: etcd.urls, clock });
-  await direct.put(keys.leader.key("a"), "h1");
+  const first = await stands(direct, "h1");
   await eventually("it has a leader", () => view.leader() === "h1");
   proxy.refuse();
   proxy.cut();
-  await direct.txn({ then: [{ del: keys.leader.key("a") }, { put: keys.leader.key("b"), value: "h2" }] });
+  await direct.del(first);
+  await stands(direct, "h2");
   expect(view.leader()).toBe("h1");
   proxy.heal();
   await eventually("it has the next leader", () => view.leader() === "h2");
