@@ -111,8 +111,10 @@ function trace(agents: readonly AgentProcess[], since: number): void {
 
 type Where = "a voter's host" | "the leader's host" | "the raft leader's host" | "the host of both leaders";
 
+let bareMs: Promise<number> | undefined;
+
 /** kill -9 of one host of three, with a fourth as spare or standby. */
-async function death(where: Where, standby: boolean, bareMs: number): Promise<void> {
+async function death(where: Where, standby: boolean): Promise<void> {
   const what = `kill -9 of ${where}, with a ${standby ? "standby" : "spare"}`;
   if (!what.includes(only)) return;
   await using fleet = await Fleet.open([`--session-ttl=${ttlMs / 1_000}s`]);
@@ -129,7 +131,7 @@ async function death(where: Where, standby: boolean, bareMs: number): Promise<vo
   const victim = where === "the leader's host" || where === "the host of both leaders" ? leader : (others[0] ?? "");
   if (!voters.some(({ name }) => name === victim)) {
     console.log(`${what}: the leader ${leader} has no vote this time; once more`);
-    await death(where, standby, bareMs);
+    await death(where, standby);
     return;
   }
   const raft = isRaft ? victim : (voters.map(({ name }) => name).find((name) => name !== victim) ?? "");
@@ -151,7 +153,7 @@ async function death(where: Where, standby: boolean, bareMs: number): Promise<vo
     what,
     [
       ["three healthy voters after", healedMs, ttlMs + (standby ? 1_000 : 3_000) + (isRaft ? 2_000 : 0)],
-      ["writes paused", longestGapMs, isRaft ? bareMs + noiseMs : 2_000],
+      ["writes paused", longestGapMs, isRaft ? (await (bareMs ??= bareElections(5))) + noiseMs : 2_000],
     ],
     `${acknowledged} writes, ${lost.length} lost`,
   );
@@ -235,12 +237,9 @@ async function withoutSpare(voters: 3 | 5, dead: number, left: number): Promise<
 }
 
 console.log(`session TTL ${seconds(ttlMs)}`);
-const bareMs = "kill -9 of the raft leader's host, both, with a spare, with a standby".includes(only)
-  ? await bareElections(5)
-  : 0;
 for (const standby of [false, true]) {
   for (const where of ["a voter's host", "the leader's host", "the raft leader's host", "the host of both leaders"] as const) {
-    await death(where, standby, bareMs);
+    await death(where, standby);
   }
 }
 await powerCut();

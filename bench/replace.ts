@@ -1,0 +1,120 @@
+/**
+ * Growing from one voter to three, and replacing a voter that is killed, under a writer that never pauses: the longest gap between
+ * acknowledged writes, and how long the cluster has only two voters, by its servers' own logs. With an empty database and a full one, on
+ * every etcd that is given.
+ *
+ *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH]
+ *
+ * Exits 1 beyond a limit: 250 ms between writes, 100 ms with two voters.
+ */
+import { randomBytes } from "node:crypto";
+import { systemClock as clock } from "../src/clock.ts";
+import { Fleet, base64, type AgentProcess } from "../test/support/agents.ts";
+import { etcdBinary } from "../test/support/etcd.ts";
+
+const never = new AbortController().signal;
+const argOf = (name: string): string | undefined =>
+  process.argv.includes(name) ? process.argv[process.argv.indexOf(name) + 1] : undefined;
+const sizes = (argOf("--mb") ?? "0,500").split(",").map(Number);
+const binaries = (argOf("--etcd") ?? etcdBinary()).split(",");
+const limits = { gapMs: 250, windowMs: 100 };
+const beyond: string[] = [];
+
+function judge(what: string, told: readonly (readonly [name: string, ms: number, limitMs: number])[], more: string): void {
+  const figures = told.map(([name, ms, limitMs]) => `${name} ${Math.round(ms)} ms (limit ${limitMs})`);
+  console.log(`${what.padEnd(64)} ${[...figures, more].join("; ")}`);
+  for (const [name, ms, limitMs] of told) if (!(ms <= limitMs)) beyond.push(`${what}: ${name}`);
+}
+
+async function until(what: string, withinMs: number, check: () => Promise<boolean>): Promise<void> {
+  const untilMs = clock.nowMs() + withinMs;
+  while (!(await check().catch(() => false))) {
+    if (clock.nowMs() > untilMs) throw new Error(`Not within ${withinMs} ms: ${what}`);
+    await clock.sleep(20, never);
+  }
+}
+
+/** So many megabytes of data that do not compress. */
+async function fill(fleet: Fleet, mb: number): Promise<void> {
+  for (let i = 0; i < mb; i++) {
+    const value = randomBytes(1_000_000).toString("base64");
+    await until(`megabyte ${i}`, 30_000, async () => {
+      await fleet.ask("h1", "kv/put", { key: base64(`/fill/${i}`), value });
+      return true;
+    });
+  }
+}
+
+/** When a server applied each change of the configuration, in its agent's log. */
+function changes(agent: AgentProcess): readonly { readonly kind: string; readonly member: string; readonly atMs: number }[] {
+  return agent.lines.flatMap((line) => {
+    const etcd = line["etcd"] as Readonly<Record<string, unknown>> | undefined;
+    if (line.msg !== "applied a configuration change through raft" || etcd === undefined) return [];
+    const [kind, member] = [etcd["raft-conf-change"], etcd["raft-conf-change-node-id"]].map(String) as [string, string];
+    return [{ kind, member, atMs: Date.parse(String(line["time"])) }];
+  });
+}
+
+async function run(binary: string, mb: number): Promise<void> {
+  process.env["QUORATE_ETCD_BIN"] = binary;
+  await using fleet = await Fleet.open(["--session-ttl=2s"]);
+  const { stdout } = await fleet.run("etcd --version", [binary, "--version"]).end(10_000);
+  const version = /etcd Version: (\S+)/.exec(stdout)?.[1] ?? binary;
+  const hosts = ["h1", "h2", "h3", "h4"];
+  const agents = await fleet.form(hosts, 1);
+  await fill(fleet, mb);
+
+  const growth = await fleet.writer(["h1"]);
+  const endpoint = `--endpoints=${(await fleet.place("h1")).clientUrl}`;
+  const startMs = clock.nowMs();
+  await fleet.quorate("size", "3", endpoint);
+  await until("three voters", 120_000, async () => (await fleet.members("h1")).filter(({ learner }) => !learner).length === 3);
+  const grownMs = clock.nowMs() - startMs;
+  await fleet.settled(3, ["h1"], 60_000);
+  const grown = await growth.finish();
+  const what = `etcd ${version}, ${mb} MB`;
+  judge(
+    `${what}: 1 -> 3`,
+    [["longest gap between writes", grown.longestGapMs, limits.gapMs]],
+    `took ${(grownMs / 1_000).toFixed(2)} s; ${grown.acknowledged} writes, ${grown.lost.length} lost`,
+  );
+  if (grown.lost.length > 0) beyond.push(`${what}: writes lost while it grew`);
+
+  // Neither the writer's host, nor the leader's, nor the raft leader's: those pauses are bench/heal's.
+  const members = await fleet.members("h1");
+  const { leader } = await fleet.ask<{ leader: string }>("h1", "maintenance/status");
+  const raft = members.find(({ id }) => id === BigInt(leader).toString(16))?.name;
+  const first = (await fleet.plan("h1"))?.leader;
+  const victim =
+    members.find(({ name }) => name !== "h1" && name !== raft && name !== first) ??
+    members.find(({ name }) => name !== "h1" && name !== raft);
+  const writer = await fleet.writer(["h1"]);
+  const killedMs = clock.nowMs();
+  await agents.find(({ place }) => place.hostname === victim?.name)?.kill();
+  await until("the replacement", 120_000, async () => {
+    const now = (await fleet.members("h1")).filter(({ learner }) => !learner);
+    return now.length === 3 && !now.some(({ name }) => name === victim?.name);
+  });
+  const replacedMs = clock.nowMs() - killedMs;
+  await fleet.settled(3, ["h1"], 60_000);
+  const replaced = await writer.finish();
+  const applied = changes(agents[0] as AgentProcess);
+  const removed = applied.find(({ kind, member }) => kind === "ConfChangeRemoveNode" && member === victim?.id);
+  const promoted = applied.findLast(({ kind }) => kind === "ConfChangeAddNode");
+  const windowMs = removed && promoted ? Math.max(0, promoted.atMs - removed.atMs) : Number.NaN;
+  judge(
+    `${what}: a voter is killed and replaced`,
+    [
+      ["longest gap between writes", replaced.longestGapMs, limits.gapMs],
+      ["two voters for", windowMs, limits.windowMs],
+    ],
+    `took ${(replacedMs / 1_000).toFixed(2)} s; ${replaced.acknowledged} writes, ${replaced.lost.length} lost`,
+  );
+  if (replaced.lost.length > 0) beyond.push(`${what}: writes lost while one was replaced`);
+}
+
+for (const binary of binaries) for (const mb of sizes) await run(binary, mb);
+if (beyond.length > 0) {
+  console.log(`beyond the limit: ${beyond.join("; ")}`);
+  process.exitCode = 1;
+}
