@@ -10,13 +10,16 @@
 import { randomBytes } from "node:crypto";
 import { systemClock as clock } from "../src/clock.ts";
 import { Fleet, base64, type AgentProcess } from "../test/support/agents.ts";
-import { etcdBinary } from "../test/support/etcd.ts";
+import { etcdBinary, etcdVersions } from "../test/support/etcd.ts";
 
 const never = new AbortController().signal;
 const argOf = (name: string): string | undefined =>
   process.argv.includes(name) ? process.argv[process.argv.indexOf(name) + 1] : undefined;
 const sizes = (argOf("--mb") ?? "0,500").split(",").map(Number);
-const binaries = (argOf("--etcd") ?? etcdBinary()).split(",");
+/** One that is named in the environment, else all of the store that may join a cluster of the newest's kind. */
+const ours = etcdVersions().filter(({ version: { major, minor } }) => major > 3 || minor >= 5);
+const chosen = process.env["QUORATE_ETCD_BIN"] === undefined ? ours.map(({ binary }) => binary) : [etcdBinary()];
+const binaries = argOf("--etcd")?.split(",") ?? chosen;
 const limits = { gapMs: 250, windowMs: 100 };
 const beyond: string[] = [];
 
@@ -56,8 +59,7 @@ function changes(agent: AgentProcess): readonly { readonly kind: string; readonl
 }
 
 async function run(binary: string, mb: number): Promise<void> {
-  process.env["QUORATE_ETCD_BIN"] = binary;
-  await using fleet = await Fleet.open(["--session-ttl=2s"]);
+  await using fleet = await Fleet.open(["--session-ttl=2s"], binary);
   const { stdout } = await fleet.run("etcd --version", [binary, "--version"]).end(10_000);
   const version = /etcd Version: (\S+)/.exec(stdout)?.[1] ?? binary;
   const hosts = ["h1", "h2", "h3", "h4"];

@@ -85,7 +85,7 @@ export class Fleet implements AsyncDisposable {
   readonly #flags: readonly string[];
   readonly #open: AsyncDisposable[] = [];
 
-  private constructor(network: Network, folder: string, flags: readonly string[]) {
+  private constructor(network: Network, folder: string, flags: readonly string[], etcd: string) {
     this.network = network;
     this.folder = folder;
     this.#flags = flags;
@@ -94,16 +94,16 @@ export class Fleet implements AsyncDisposable {
     );
     this.env = {
       ...Object.fromEntries(env),
-      QUORATE_ETCD_BIN: etcdBinary(),
+      QUORATE_ETCD_BIN: etcd,
       TMPDIR: folder,
       NO_COLOR: "1",
     };
   }
 
   /** `flags` go to every agent; a short session by default, so that a killed one is missed soon. */
-  static async open(flags: readonly string[] = ["--session-ttl=2s"]): Promise<Fleet> {
+  static async open(flags: readonly string[] = ["--session-ttl=2s"], etcd: string = etcdBinary()): Promise<Fleet> {
     const network = await openNetwork();
-    return new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags);
+    return new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -17,6 +17,7 @@ import { showDuration } from "../control/policy.ts";
 import { closeCluster } from "./close-cluster.ts";
 import type { EventLog, Told } from "./events.ts";
 import { hearDeadlineMs, takingPart, verdict, type GatedCall } from "./gate.ts";
+import type { LastGate } from "./last-gate.ts";
 import { look, type Look } from "./look.ts";
 
 export interface CarryOutDeps {
@@ -28,6 +29,8 @@ export interface CarryOutDeps {
   readonly events: EventLog;
   /** How long an agent whose learner failed is passed over. */
   readonly passOverMs: number;
+  /** Of this leader: what its last gate showed. Without it every call has a gate of its own. */
+  readonly lastGate?: LastGate;
 }
 
 /** What became of a step: done, or held back for a reason that may pass. */
@@ -131,25 +134,30 @@ async function member(
 
   const record: StepRecord = { schema: 1, ...call, leaderRevision: leadership.revision };
   const gated: GatedCall = { op: call.op, member: call.member, mayLowerTolerance };
-  const took = await takingPart(
-    deps,
-    { rows, raftLeader },
-    async () => {
-      leadership.signal.throwIfAborted();
-      const written = await client.txn(
-        { compare: [leadership.fence()], then: [{ put: keys.step, value: writeRecord("step", record) }] },
-        { signal, repeatable: true },
-      );
-      if (!written.succeeded) throw lost();
-      return written.revision;
-    },
-    signal,
+  const judge = (passed: ReadonlySet<string>): string | undefined =>
+    verdict({ rows, call: gated, open: again.step?.value }, passed);
+  const write = async (): Promise<number> => {
+    leadership.signal.throwIfAborted();
+    const written = await client.txn(
+      { compare: [leadership.fence()], then: [{ put: keys.step, value: writeRecord("step", record) }] },
+      { signal, repeatable: true },
+    );
+    if (!written.succeeded) throw lost();
+    return written.revision;
+  };
+  const shown = call.op === "promote" ? deps.lastGate?.take(rows, raftLeader, deps.clock.nowMs()) : undefined;
+  let took: ReadonlySet<string>;
+  if (shown !== undefined && judge(shown) === undefined) {
+    await write();
+    took = shown;
+  } else {
     // A member that is to be removed has three heartbeats to show that it is not dead.
-    (passed, sinceMs) =>
-      (call.op !== "remove" || sinceMs >= hearDeadlineMs) &&
-      verdict({ rows, call: gated, open: again.step?.value }, passed) === undefined,
-  );
-  const held = verdict({ rows, call: gated, open: again.step?.value }, took);
+    const enough = (passed: ReadonlySet<string>, sinceMs: number): boolean =>
+      (call.op !== "remove" || sinceMs >= hearDeadlineMs) && judge(passed) === undefined;
+    took = await takingPart(deps, { rows, raftLeader }, write, signal, enough);
+  }
+  const tookAtMs = deps.clock.nowMs();
+  const held = judge(took);
   if (held !== undefined) {
     if (!sentBefore) await takeBack(deps, again, signal);
     return { held };
@@ -179,6 +187,7 @@ async function member(
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
     throw error;
   }
+  if (call.op === "remove") deps.lastGate?.keep(call.member ?? "", rows, raftLeader, took, tookAtMs);
   return close(deps, call, again, why, added, signal);
 }
 

@@ -15,6 +15,7 @@ import { wishOf } from "./choose.ts";
 import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
+import { LastGate } from "./last-gate.ts";
 import { look, statuses, type Look } from "./look.ts";
 import { hearingMs, Memory, raftLeaderOf } from "./memory.ts";
 import { Preflights } from "./preflight.ts";
@@ -145,6 +146,7 @@ class Leader {
   readonly #memory: Memory;
   readonly #preflights: Preflights;
   readonly #done = new AbortController();
+  readonly #lastGate = new LastGate();
   readonly #events: EventLog;
   readonly #keeper: Keeper;
   #published = "";
@@ -191,7 +193,7 @@ class Leader {
       const raftLeader = raftLeaderOf(seen.membership.members, answers);
       const { step, because } = next;
       const facts = factsOf(snapshot, step);
-      const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs };
+      const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs, lastGate: this.#lastGate };
       // A stop must not tear a member call from its record: the step is finished, or given up a little later.
       outcome = await shielded(signal, shieldMs, this.#deps.clock, (s) =>
         carryOut(deps, step, because, { look: seen, raftLeader, facts }, s),

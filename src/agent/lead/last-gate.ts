@@ -1,0 +1,36 @@
+import type { MemberRow } from "../../etcd/index.ts";
+
+/** Longer ago than a gate may take itself, what it showed is forgotten. */
+const freshMs = 500;
+
+/**
+ * What the gate showed right before a removal, for the promotion that follows it back to back. Between the two the cluster has a voter
+ * less than it wants; a gate of its own would make that time three heartbeats longer, in which it survives no loss. Nothing is taken on
+ * trust for it: the promotion has its second look and its record, fenced and committed by those very voters.
+ */
+export class LastGate {
+  #shown:
+    | { readonly passed: ReadonlySet<string>; readonly raftLeader: string; readonly rows: string; readonly atMs: number }
+    | undefined;
+
+  /** The members that took part when a removal was let through, at the time at which that was measured. */
+  keep(removed: string, rows: readonly MemberRow[], raftLeader: string, passed: ReadonlySet<string>, atMs: number): void {
+    const after = rows.filter((row) => row.id !== removed);
+    this.#shown = { passed: new Set([...passed].filter((id) => id !== removed)), raftLeader, rows: textOf(after), atMs };
+  }
+
+  /** Those members, once, where they were measured a moment ago and nothing but that removal has changed since. */
+  take(rows: readonly MemberRow[], raftLeader: string, nowMs: number): ReadonlySet<string> | undefined {
+    const shown = this.#shown;
+    this.#shown = undefined;
+    if (shown === undefined || nowMs - shown.atMs > freshMs) return undefined;
+    return shown.raftLeader === raftLeader && shown.rows === textOf(rows) ? shown.passed : undefined;
+  }
+}
+
+function textOf(rows: readonly MemberRow[]): string {
+  return rows
+    .map((row) => `${row.id} ${String(row.learner)}`)
+    .sort()
+    .join();
+}
