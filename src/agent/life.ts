@@ -254,7 +254,8 @@ export class AgentLife {
         onError: this.#deps.onError,
       };
       const present = new AbortController();
-      const presentSignal = AbortSignal.any([living, present.signal]);
+      // A stop does not end it at once: the restart is announced first, and only then the session ends.
+      const presentSignal = AbortSignal.any([ending.signal, present.signal]);
       const presenceDone = this.#keep(
         "presence",
         presence.run((session, s) => (options.server ? standAndLead(candidate, session, s) : aborted(s)), presentSignal),

@@ -193,6 +193,11 @@ export class EtcdClient implements AsyncDisposable {
     return membership.removeMember(this.caller, id, options);
   }
 
+  /** Like {@link addLearner}: sent once. `id` is that of a voter, hex: it would make a learner look like one (etcd before 3.5.31). */
+  updateMember(id: string, peerUrls: readonly string[], options: CallOptions = {}): Promise<void> {
+    return membership.updateMember(this.caller, id, peerUrls, options);
+  }
+
   /** Has to be asked of the raft leader. `to` is the hex id of a voter. Sent once. */
   moveLeader(raftLeaderEndpoint: string, to: string, options: CallOptions = {}): Promise<void> {
     return membership.moveLeader(this.caller, raftLeaderEndpoint, to, options);

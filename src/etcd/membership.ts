@@ -76,6 +76,12 @@ export async function removeMember(caller: Caller, id: string, options: CallOpti
   await caller.run(once(`remove member ${id}`), options, ({ cluster }) => cluster.memberRemove({ ID }));
 }
 
+export async function updateMember(caller: Caller, id: string, peerUrls: readonly string[], options: CallOptions): Promise<void> {
+  const ID = fromHex(id);
+  const what = `change the peer URLs of member ${id} to ${peerUrls.join(",")}`;
+  await caller.run(once(what), options, ({ cluster }) => cluster.memberUpdate({ ID, peerURLs: [...peerUrls] }));
+}
+
 export async function moveLeader(caller: Caller, endpoint: string, to: string, options: CallOptions): Promise<void> {
   const targetID = fromHex(to);
   await caller.run(once(`move raft leadership to ${to}`), { ...options, endpoint }, ({ maintenance }) =>

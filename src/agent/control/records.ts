@@ -72,7 +72,7 @@ export type SeatRecord = z.infer<typeof seat>;
 /** `/quorate/step`: a member call, recorded before it is sent. */
 const step = z.object({
   schema: z.literal(1),
-  op: z.enum(["add-learner", "promote", "remove"]),
+  op: z.enum(["add-learner", "promote", "remove", "update-urls"]),
   agent: text.optional(),
   member: hexId.optional(),
   peerUrls: z.array(text).max(8).optional(),
@@ -139,6 +139,7 @@ const event = z.object({
     "lead",
     "stand-back",
     "space",
+    "update-urls",
     "size",
     "policy",
     "leave",

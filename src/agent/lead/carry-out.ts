@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { reportStep, type DoneStep, type Facts, type Step } from "../../chooser/index.ts";
+import { reportStep, type DoneStep, type Facts, type OpenStep, type Step } from "../../chooser/index.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import {
@@ -90,7 +90,7 @@ export async function carryOut(
       return closeCluster(deps, step, why, seen.look, signal);
     case "complete": {
       const open = seen.look.step?.value;
-      if (!open) return done;
+      if (!open || !isPlanned(open)) return done;
       // URLs that are not the volunteer's own by now were never proved.
       const proved = open.op !== "add-learner" || provedUrls(open, seen.look);
       return step.send && proved
@@ -100,8 +100,31 @@ export async function carryOut(
   }
 }
 
+/** Tells etcd the server URLs that a voter serves on by now. The same care as for any other member call. */
+export function updateUrls(
+  deps: CarryOutDeps,
+  { agent, member: id, urls }: { readonly agent: string; readonly member: string; readonly urls: readonly string[] },
+  why: { readonly because: string; readonly facts: Facts | undefined },
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const again = seen.look.step?.value.op === "update-urls";
+  const call: Call = { op: "update-urls", agent, member: id, peerUrls: [...urls] };
+  return member(deps, call, { mayLowerTolerance: false, again }, why, seen, signal);
+}
+
+/** Drops the record of a change of URLs that is not wanted any more; it would do no harm, as the next look sees what the URLs are. */
+export async function dropUpdate(deps: CarryOutDeps, signal: AbortSignal): Promise<Outcome> {
+  return fenced(deps, [], [{ del: deps.keys.step }], signal);
+}
+
 /** What an event tells beside the step. */
 type Why = Pick<Told, "because" | "facts">;
+
+/** The chooser knows of all calls but one. */
+function isPlanned<T extends Pick<StepRecord, "op">>(call: T): call is T & { readonly op: OpenStep["op"] } {
+  return call.op !== "update-urls";
+}
 
 type Call = Omit<StepRecord, "schema" | "leaderRevision">;
 
@@ -176,6 +199,9 @@ async function member(
       case "remove":
         await client.removeMember(call.member ?? "", { signal, timeoutMs: 2_000 });
         break;
+      case "update-urls":
+        await client.updateMember(call.member ?? "", call.peerUrls ?? [], { signal, timeoutMs: 2_000 });
+        break;
     }
   } catch (error) {
     signal.throwIfAborted();
@@ -192,7 +218,13 @@ async function member(
 }
 
 /** A record whose call is not to be sent: closed with what follows where it has happened, dropped where it has not. */
-async function closeOpen(deps: CarryOutDeps, open: Call, why: Why, seen: Seen, signal: AbortSignal): Promise<Outcome> {
+async function closeOpen(
+  deps: CarryOutDeps,
+  open: Call & { readonly op: OpenStep["op"] },
+  why: Why,
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const again = await look(deps.client, deps.keys, signal);
   if (again.step?.entry.modRevision !== seen.look.step?.entry.modRevision)
     return { held: "the recorded step has changed meanwhile" };
@@ -234,6 +266,8 @@ function hasHappened(call: Call, now: Look): boolean {
       return rows.some((row) => row.id === call.member && !row.learner);
     case "remove":
       return !rows.some((row) => row.id === call.member);
+    case "update-urls":
+      return rowOfUrls(call, now) === call.member;
   }
 }
 
@@ -252,7 +286,7 @@ async function close(
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { keys, client } = deps;
-  const ops: Op[] = [{ del: keys.step }, event(deps, look, stepOf(call, added), why)];
+  const ops: Op[] = [{ del: keys.step }, tell(deps, look, call, added, why)];
   if (call.agent !== undefined) {
     const seat = look.seats.get(call.agent)?.value;
     switch (call.op) {
@@ -262,6 +296,9 @@ async function close(
         ops.push({ put: keys.nominated.key(call.agent), value: (call.peerUrls ?? []).join(",") });
         break;
       }
+      case "update-urls":
+        ops.push({ put: keys.nominated.key(call.agent), value: (call.peerUrls ?? []).join(",") });
+        break;
       case "promote":
         if (seat) ops.push(putSeat(keys, call.agent, { ...seat, role: "voter" }));
         break;
@@ -390,9 +427,22 @@ function subjectOf(step: DoneStep): { readonly agent: string | undefined; readon
   return step.kind === "move-leader" ? { agent: step.toAgent, member: step.to } : step;
 }
 
-/** The step that a member call makes. */
-function stepOf(call: Call, added: string | undefined): DoneStep & { readonly member: string } {
+/** The event of a member call. */
+function tell(deps: CarryOutDeps, look: Look, call: Call, added: string | undefined, why: Why): Op {
   const { op, agent, member: memberId = added ?? "" } = call;
+  if (op !== "update-urls") return event(deps, look, stepOf(op, agent, memberId), why);
+  const what = `server URLs of ${agent ?? memberId} are ${(call.peerUrls ?? []).join(" and ")} now`;
+  return deps.events.put(look.membership.revision, {
+    step: op,
+    ...(agent === undefined ? {} : { agent }),
+    member: memberId,
+    what,
+    ...why,
+  });
+}
+
+/** The step that a member call makes. */
+function stepOf(op: OpenStep["op"], agent: string | undefined, memberId: string): DoneStep & { readonly member: string } {
   switch (op) {
     case "add-learner":
       return { kind: op, agent: agent ?? "", member: memberId };

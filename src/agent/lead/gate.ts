@@ -1,11 +1,12 @@
 import { passOn, type Clock } from "../../clock.ts";
 import type { EndpointStatus, EtcdClient, MemberRow } from "../../etcd/index.ts";
+import type { StepRecord } from "../control/records.ts";
 import { askMember } from "./look.ts";
 import type { Heard } from "./memory.ts";
 
 /** A member call, as far as the gate is concerned. */
 export interface GatedCall {
-  readonly op: "add-learner" | "promote" | "remove";
+  readonly op: StepRecord["op"];
   readonly member: string | undefined;
   /** The ideal size or a leave asks for it, so failure tolerance may fall. */
   readonly mayLowerTolerance: boolean;
@@ -35,6 +36,7 @@ export function configurationAfter(
   const voters = rows.filter((row) => !row.learner).map((row) => row.id);
   switch (op) {
     case "add-learner":
+    case "update-urls":
       return { voters, mustPass: [] };
     case "promote":
       if (member === undefined) return { voters, mustPass: [] };
@@ -60,6 +62,7 @@ function isSame(open: OpenCall, call: GatedCall): boolean {
 function landed(rows: readonly MemberRow[], { op, member }: OpenCall): readonly MemberRow[] {
   switch (op) {
     case "add-learner":
+    case "update-urls":
       return rows;
     case "promote":
       return rows.map((row) => (row.id === member ? { ...row, learner: false } : row));

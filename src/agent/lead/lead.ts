@@ -10,6 +10,7 @@ import { writeRecord, type PlanRecord } from "../control/records.ts";
 import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { chooserOf, whyNotLead } from "../control/policy.ts";
+import { Addresses } from "./addresses.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
 import { wishOf } from "./choose.ts";
 import { EventLog } from "./events.ts";
@@ -149,6 +150,7 @@ class Leader {
   readonly #lastGate = new LastGate();
   readonly #events: EventLog;
   readonly #keeper: Keeper;
+  readonly #addresses: Addresses;
   #published = "";
   /** Of the last look. */
   #revision = 0;
@@ -161,6 +163,7 @@ class Leader {
     this.#memory = new Memory(deps.clock.nowMs());
     this.#preflights = new Preflights({ ...deps, leadership, done: ring });
     this.#events = new EventLog({ ...deps, leadership, leader: deps.options.hostname });
+    this.#addresses = new Addresses({ ...deps, leadership, events: this.#events, passOverMs });
     this.#keeper = new Keeper({ ...deps, leadership, events: this.#events });
   }
 
@@ -188,9 +191,13 @@ class Leader {
       this.#preflights.ensure(seen, largest, this.#done.signal, new Set(silent));
       await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
     }
-    let outcome: Outcome | undefined;
-    if ("step" in next) {
-      const raftLeader = raftLeaderOf(seen.membership.members, answers);
+    const raftLeader = raftLeaderOf(seen.membership.members, answers);
+    let outcome = snapshot.noSpace
+      ? undefined
+      : await shielded(signal, shieldMs, this.#deps.clock, (s) =>
+          this.#addresses.follow({ look: seen, answers, raftLeader, facts: factsOf(snapshot) }, s),
+        );
+    if ("step" in next && outcome === undefined) {
       const { step, because } = next;
       const facts = factsOf(snapshot, step);
       const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs, lastGate: this.#lastGate };
@@ -199,7 +206,7 @@ class Leader {
         carryOut(deps, step, because, { look: seen, raftLeader, facts }, s),
       );
       log.info({ step: next.step, because: next.because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
-    } else if (next.because !== this.#said) {
+    } else if (!("step" in next) && next.because !== this.#said) {
       log.info(
         { because: next.because, ...("waiting" in next ? { waiting: next.waiting } : { settled: next.settled }) },
         "planned",

@@ -107,7 +107,8 @@ export class Memory {
   /** How long this leader has known the step that is open. */
   openStep(look: Look, nowMs: number): ClusterSnapshot["openStep"] {
     const { step } = look;
-    if (!step) {
+    // Nothing that the chooser knows of hangs on a member's address.
+    if (!step || step.value.op === "update-urls") {
       this.#openStep = undefined;
       return undefined;
     }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { Step } from "../../../src/chooser/decision.ts";
+import type { OpenStep } from "../../../src/chooser/snapshot.ts";
 import { systemClock as clock } from "../../../src/clock.ts";
 import { QuorateError } from "../../../src/errors.ts";
 import type { EtcdClient, MemberRow } from "../../../src/etcd/index.ts";
@@ -308,7 +309,7 @@ test("the second look refuses what was planned for another cluster", async () =>
 });
 
 describe("a recorded step", () => {
-  const complete = (op: StepRecord["op"], send: boolean, member?: string): Step => ({
+  const complete = (op: OpenStep["op"], send: boolean, member?: string): Step => ({
     kind: "complete",
     op,
     agent: "h2",
