@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fleet, type AgentProcess, type Place } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
+import { agentsOf, eventsOf } from "../support/told.ts";
 import { startWriter } from "../support/writer.ts";
 
 async function open(): Promise<Fleet> {
@@ -29,13 +30,6 @@ async function move(fleet: Fleet, agent: AgentProcess, to: Place): Promise<Agent
   await moved.line("continuing with own data");
   return moved.ready();
 }
-
-const events = async (fleet: Fleet, url: string): Promise<{ step: string; agent?: string; because?: string }[]> =>
-  JSON.parse((await fleet.quorate("events", "-o", "json", `--endpoints=${url}`)).stdout) as {
-    step: string;
-    agent?: string;
-    because?: string;
-  }[];
 
 describe("an agent that is started again on other addresses", { timeout: 150_000 }, () => {
   test("keeps its member as a voter: all three, one after the other, under a writer that loses nothing", async () => {
@@ -68,9 +62,9 @@ describe("an agent that is started again on other addresses", { timeout: 150_000
     expect(written).toMatchObject({ lost: [], misread: 0 });
     const [{ clientUrl }] = places as [Place];
     await fleet.settled(3, [clientUrl]);
-    const told = await events(fleet, clientUrl);
-    expect(told.filter(({ step }) => step === "update-urls").map(({ agent }) => agent)).toEqual(hosts);
-    expect(told.filter(({ step }) => step === "remove")).toEqual([]);
+    const told = await eventsOf(fleet, clientUrl);
+    expect(agentsOf(told, "update-urls")).toEqual(hosts);
+    expect(agentsOf(told, "remove")).toEqual([]);
     expect(await fleet.get(clientUrl, "/_mgmt/nominated/h2")).toBe(places[1]?.serverUrl);
   });
 
@@ -95,7 +89,7 @@ describe("an agent that is started again on other addresses", { timeout: 150_000
     expect(after[1]).toMatchObject({ name: "h2", learner: true });
     expect(after[1]?.id).not.toBe(before[1]?.id);
     await fleet.settled(2, ["h1"]);
-    const told = await events(fleet, (await fleet.place("h1")).clientUrl);
+    const told = await eventsOf(fleet, "h1");
     expect(told.map(({ step }) => step)).not.toContain("update-urls");
     // Not because it was missed while it restarted.
     const removals = told.filter(({ step }) => step === "remove");
