@@ -23,22 +23,22 @@ export async function compareWithCluster(
   options: Pick<ReadOptions, "signal" | "timeoutMs">,
 ): Promise<string | undefined> {
   // All of one moment: nothing awaits until the part is taken.
-  const all = keys.world.flatMap((range) => copy.range(range).map(({ key }) => ({ key, range })));
-  const from = all[Math.floor(at * all.length)] ?? { key: keys.world[0]!.start, range: keys.world[0]! };
-  const range = { start: from.key, end: from.range.end };
+  const start = copy.keyAt(at) ?? keys.world[0]!.start;
+  const range = { start, end: keys.world.find(({ end }) => start < end)!.end };
   const ours = copy.range(range, mostKeys);
   const { revision } = copy;
   try {
     const page = await readPage(client, range, { revision, limit: mostKeys, ...options });
     const theirs = page.entries.filter(({ key }) => key.length <= longestKey).map(named);
-    return difference(ours, theirs, revision);
+    return difference(ours, theirs, revision, page.more);
   } catch (error) {
     if (error instanceof QuorateError && /compacted|future revision/.test(reasonOf(error))) return undefined;
     throw error;
   }
 }
 
-function difference(ours: readonly Entry[], theirs: readonly Entry[], revision: number): string | undefined {
+/** `more`: both were cut, not always at the same key. */
+function difference(ours: readonly Entry[], theirs: readonly Entry[], revision: number, more: boolean): string | undefined {
   const text = ({ key, modRevision, createRevision, version, lease, value }: Entry): string =>
     `${key} ${modRevision} ${createRevision} ${version} ${lease} ${Buffer.from(value).toString("base64")}`;
   const length = Math.min(ours.length, theirs.length);
@@ -46,6 +46,6 @@ function difference(ours: readonly Entry[], theirs: readonly Entry[], revision: 
     if (text(ours[i]!) === text(theirs[i]!)) continue;
     return `at revision ${revision} the copy has ${ours[i]!.key} of ${ours[i]!.modRevision}, the cluster ${theirs[i]!.key} of ${theirs[i]!.modRevision}`;
   }
-  if (ours.length === theirs.length) return undefined;
+  if (ours.length === theirs.length || more) return undefined;
   return `at revision ${revision} the copy has ${ours.length} keys where the cluster has ${theirs.length}`;
 }

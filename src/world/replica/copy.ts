@@ -101,6 +101,11 @@ export class Copy {
     return this.#reader!.range(start, end, limit);
   }
 
+  /** The key at that part of the copy, from 0 up to 1; undefined where it is empty. */
+  keyAt(part: number): string | undefined {
+    return this.#reader!.keyAt(part);
+  }
+
   /** For subscriptions. Undefined while there is no file. What is damaged is doubted, and read from the next file. */
   source(): Source | undefined {
     if (this.#reader === undefined) return undefined;

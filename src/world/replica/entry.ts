@@ -37,7 +37,8 @@ export function encodeEntry({ key, value, createRevision, modRevision, version, 
   bytes.writeDoubleBE(modRevision, 4);
   bytes.writeDoubleBE(createRevision, 12);
   bytes.writeDoubleBE(version, 20);
-  bytes.writeBigInt64BE(BigInt(lease), 28);
+  if (lease === "0") bytes.fill(0, 28, header);
+  else bytes.writeBigInt64BE(BigInt(lease), 28);
   value.copy(bytes, header);
   bytes.writeUInt32BE(crc32(bytes.subarray(4), crc32(key)), 0);
   return bytes;

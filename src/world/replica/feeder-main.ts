@@ -15,6 +15,8 @@ process.on("SIGINT", () => undefined);
 const settings = JSON.parse(process.argv[2] ?? "") as FeederSettings;
 const folder = new ReplicaFolder(settings.folder);
 const lock = await open(folder.lockPath, "a+", settings.group === undefined ? 0o600 : 0o660);
+// Whatever the umask is: whoever may use the folder may feed it. It may be another user's already.
+if (settings.group !== undefined) await lock.chmod(0o660).catch(() => undefined);
 const flocked = await tryFlock(lock.fd);
 if (flocked === "held") process.exitCode = feederExit.another;
 else if (typeof flocked === "object") throw new Error(`${folder.lockPath} cannot be locked: flock ends with ${flocked.status}`);

@@ -170,8 +170,11 @@ class Feeder {
     const doubt = await this.#generations.judge();
     this.#judging = undefined;
     this.#judgedMs = systemClock.nowMs();
-    this.#tellState();
-    if (doubt === undefined) return;
+    if (doubt === undefined) {
+      // What was not told meanwhile: nobody was to hear of the file.
+      this.#tellState();
+      return;
+    }
     this.#generations.withdraw();
     this.#follow?.relist({ cause: "damaged", why: doubt });
   }

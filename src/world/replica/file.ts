@@ -60,10 +60,21 @@ export class ReplicaFile {
     return statSync(this.path).size;
   }
 
-  /** One page of a listing. */
+  /** One page of a listing, of keys that are not in the file yet. */
   fill(entries: readonly RawEntry[]): void {
     this.#env.transactionSync(() => {
-      for (const entry of entries) this.#put(entry);
+      let count = 0;
+      for (const entry of entries) {
+        if (entry.key.length > longestKey) {
+          this.#skipped++;
+          continue;
+        }
+        const encoded = encodeEntry(entry);
+        this.#hash.add(encoded);
+        this.#env.putSync(entry.key, encoded);
+        count++;
+      }
+      this.#meta = { ...this.#meta, count: this.#meta.count + count };
     });
   }
 

@@ -169,7 +169,7 @@ export class FeederLink implements AsyncDisposable {
   async #start(): Promise<void> {
     this.#starting = true;
     try {
-      const ended = await this.#runFeeder();
+      const ended = await this.#runFeeder().catch(messageOf);
       if (ended !== undefined) {
         this.#failures++;
         this.#trouble = this.#failures >= mostFailures ? ended : undefined;
@@ -186,9 +186,14 @@ export class FeederLink implements AsyncDisposable {
     const args = [programPath("feeder-main"), JSON.stringify(this.#settings)];
     const said = join(this.#folder.path, "feeder.log");
     // A file and no pipe: it may say something when we have gone.
-    const log = await open(said, "w", 0o600);
+    // Another user's feeder may have left one that is not ours to write.
+    const log = await open(said, "w", 0o600).catch(() => undefined);
     // Not in our group: a ^C at our terminal is not for it, and other programs may use it when we have gone.
-    const child = spawn(process.execPath, args, { detached: true, stdio: ["ignore", "ignore", log.fd], cwd: this.#folder.path });
+    const child = spawn(process.execPath, args, {
+      detached: true,
+      stdio: ["ignore", "ignore", log?.fd ?? "ignore"],
+      cwd: this.#folder.path,
+    });
     child.unref();
     this.#child = new Promise((resolve) => {
       child.once("error", () => resolve());
@@ -205,7 +210,7 @@ export class FeederLink implements AsyncDisposable {
       this.#over.signal.addEventListener("abort", leave, { once: true });
     });
     this.#over.signal.removeEventListener("abort", leave);
-    await log.close();
+    await log?.close();
     if (ended === undefined) return undefined;
     const text = await readFile(said, "utf8").catch(() => "");
     return /^.*Error: .*$/m.exec(text)?.[0] ?? ended;

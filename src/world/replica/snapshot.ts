@@ -48,6 +48,13 @@ export class FileReader {
     return entries;
   }
 
+  /** The key at that part of the file, from 0 up to 1. */
+  keyAt(part: number): string | undefined {
+    const offset = Math.floor(part * this.meta.count);
+    for (const key of this.#env.getKeys({ start: entriesFrom, offset, limit: 1, ...this.#at })) return key.toString("utf8");
+    return undefined;
+  }
+
   /** Every change behind `revision`, in order; undefined where the log does not reach back that far. */
   changesAfter(revision: number): LoggedChange[] | undefined {
     if (revision < this.meta.logFrom) return undefined;

@@ -49,7 +49,11 @@ export async function killFeeder(replica: Replica): Promise<number> {
   const pid = await eventually("a feeder", () => replica.feederPid);
   process.kill(pid, "SIGKILL");
   await untilGone(pid);
-  return await eventually("the next feeder", () => (replica.feederPid === pid ? undefined : replica.feederPid));
+  try {
+    return await eventually("the next feeder", () => (replica.feederPid === pid ? undefined : replica.feederPid));
+  } catch (error) {
+    throw new Error(`There is no other feeder: ${JSON.stringify(replica.status)}`, { cause: error });
+  }
 }
 
 export function clientTo(endpoints: readonly string[]): EtcdClient {
