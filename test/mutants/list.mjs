@@ -504,7 +504,7 @@ export const ofTheLeader = [
       "{ key: volunteer.entry.key, modRevision: volunteer.entry.modRevision },",
       "",
     ],
-    ["an agent is nominated twice", "{ key: keys.nominated.key(agent), createRevision: 0 },", ""],
+    ["an agent is nominated twice", "unread ? { key, modRevision: unread.modRevision } : { key, createRevision: 0 },", ""],
     [
       "the URLs are taken from the nomination, which anyone can write",
       "const peerUrls = seen.look.volunteers.get(step.agent)?.value;",

@@ -335,17 +335,16 @@ async function nominate(
   const record = seen.agents.get(agent);
   if (!volunteer || !record) return { held: `${agent} does not volunteer any more` };
   const seat: SeatRecord = { schema: 1, instance: record.value.instance, role: "learner", standby };
+  // What stands there unread is no nomination, and must not keep one out.
+  const key = keys.nominated.key(agent);
+  const unread = seen.nominated.has(agent) ? undefined : seen.membership.ranges.flat().find((entry) => entry.key === key);
   return fenced(
     deps,
     [
       { key: volunteer.entry.key, modRevision: volunteer.entry.modRevision },
-      { key: keys.nominated.key(agent), createRevision: 0 },
+      unread ? { key, modRevision: unread.modRevision } : { key, createRevision: 0 },
     ],
-    [
-      { put: keys.nominated.key(agent), value: volunteer.value.join(",") },
-      putSeat(keys, agent, seat),
-      event(deps, seen, step, why),
-    ],
+    [{ put: key, value: volunteer.value.join(",") }, putSeat(keys, agent, seat), event(deps, seen, step, why)],
     signal,
   );
 }

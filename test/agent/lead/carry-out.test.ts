@@ -108,6 +108,18 @@ describe("nominations", () => {
     await scene.nothingOpen();
   });
 
+  test("garbage in the place of a nomination is written over, and not when it has become a nomination meanwhile", async () => {
+    const scene = await Scene.open();
+    const { client, keys } = scene.leader;
+    const nominate = { kind: "nominate", agent: "h2", standby: false } as const;
+    await client.put(keys.nominated.key("h2"), "banana");
+    const seen = await see(scene.leader);
+    await client.put(keys.nominated.key("h2"), "pear");
+    expect(await scene.step(nominate, { seen })).toEqual({ held: "what the plan rests on has changed meanwhile" });
+    expect(await scene.step(nominate)).toEqual(done);
+    expect(await scene.value(keys.nominated.key("h2"))).toBe(scene.peerUrl);
+  });
+
   test("it is written once, and only while the volunteer is as it was when it was planned", async () => {
     const scene = await Scene.open();
     const { client, keys } = scene.leader;
