@@ -230,6 +230,43 @@ const faults: readonly (readonly [weight: number, name: string, fault: Fault])[]
   ],
   [
     1,
+    "garbage is written",
+    (hosts, host) => {
+      const { random } = hosts;
+      const name = random.pick([host.name, "h99"]);
+      const key = random.pick([
+        keys.idealClusterSize,
+        keys.policy,
+        keys.plan,
+        keys.step,
+        ...[keys.volunteer, keys.nominated, keys.seats, keys.agents, keys.endpoints, keys.passedOver].map((family) =>
+          family.key(name),
+        ),
+      ]);
+      // Without the record of a step nobody can know of it.
+      if (key === keys.step) hosts.invariants.excuse(false);
+      return hosts.put(
+        key,
+        random.pick(["banana", "-1", "99999999999", "", "{}", "http://10.0.0.1:2380", "\u0000", '{"schema":1}']),
+      );
+    },
+  ],
+  [
+    1,
+    "the power fails everywhere",
+    (hosts) => {
+      if (!hosts.cluster?.leader || hosts.random.chance(0.7)) return false;
+      hosts.invariants.excuse(true);
+      for (const host of hosts.network.hosts) {
+        if (!hosts.process(host)) continue;
+        hosts.kill(host);
+        hosts.startIn(host, hosts.random.between(500, 4_000));
+      }
+      return true;
+    },
+  ],
+  [
+    1,
     "its port is taken",
     (hosts, host) => {
       if (host.portTaken || host.server) return false;
@@ -275,6 +312,7 @@ export function strike(hosts: Hosts): void {
 
 /** Peace: nothing fails any more, and who did not leave is there; one may stay dead. */
 export function makePeace(hosts: Hosts): void {
+  hosts.peace = true;
   const { network, random } = hosts;
   network.faults = noFaults;
   network.heal();

@@ -1,7 +1,10 @@
 import type { AgentExit, AgentOptions } from "../../../src/agent/index.ts";
+import { parseUrls } from "../../../src/keys.ts";
 import { policySeen } from "../../../src/agent/control/policy.ts";
 import { QuorateError } from "../../../src/errors.ts";
+import type { Chooser } from "../../../src/chooser/index.ts";
 import { Random } from "../random.ts";
+import { chooserOf } from "./choosers.ts";
 import type { Cluster, Member } from "./cluster.ts";
 import { hostOf, Invariants, keys, openStep, violation } from "./invariants.ts";
 import type { World } from "./machine.ts";
@@ -31,6 +34,10 @@ export class Hosts {
   /** Hosts that left: they come back only if somebody starts them. */
   readonly left = new Set<Host>();
   readonly options: AgentOptions;
+  /** No faults any more: choosers are to be reasonable. */
+  peace = false;
+  /** What agents decide with, where it is not the built-in chooser. */
+  readonly chooser: Chooser | undefined;
   /** Faults of hosts, links and people, beside those of messages. */
   faults = 0;
   readonly #ttlMs: number;
@@ -58,6 +65,9 @@ export class Hosts {
       restartGraceMs: random.pick([3_000, 10_000]),
       stabilizationMs: random.pick([0, 0, 0, 1_000]),
     };
+    const kind = random.pick(["built-in", "built-in", "dynamic", "dynamic", "random", "flapping", "throwing", "silent"] as const);
+    this.chooser =
+      kind === "built-in" ? undefined : chooserOf(kind, new Random(random.between(0, 0x7fff_ffff)), () => this.peace);
     this.world = {
       timeline,
       network: this.network,
@@ -93,10 +103,18 @@ export class Hosts {
     if (this.process(host)) return;
     this.left.delete(host);
     const [first] = this.network.hosts;
-    const founds = host === first && this.cluster === undefined;
+    // A founder that was killed before it could note that it had founded is started as it was.
+    const founds =
+      host === first && (this.cluster === undefined || (host.data !== undefined && host.state?.clusterId === undefined));
     const seeds = founds ? [] : this.network.hosts.filter((one) => one !== host).map(({ clientUrl }) => clientUrl);
     const zone = `z${host.index % 3}`;
-    const options = { ...(founds ? this.options : { sessionTtlMs: this.#ttlMs }), seeds, zone, priority: host.index % 2 };
+    const options = {
+      ...(founds ? this.options : { sessionTtlMs: this.#ttlMs }),
+      ...(this.chooser && { chooser: this.chooser }),
+      seeds,
+      zone,
+      priority: host.index % 2,
+    };
     this.note(`${host.name} starts`);
     this.processes.set(host, new AgentProcess(this.world, host, options, (process, exit) => this.#ended(process, exit)));
   }
@@ -147,8 +165,17 @@ export class Hosts {
   operator(request: Partial<TxnRequest>): boolean {
     const { cluster } = this;
     if (!cluster?.leader || !cluster.ready(cluster.leader)) return false;
+    this.invariants.byOperator = true;
     txn(cluster, { compare: [], success: [], failure: [], ...request });
+    this.invariants.byOperator = false;
     return true;
+  }
+
+  /** Takes away what somebody wrote that only who writes it takes away: those that are passed over without an end. */
+  cleanUp(): boolean {
+    const lasting =
+      this.cluster?.store.range(keys.passedOver.start, keys.passedOver.end).filter(({ lease }) => lease === "0") ?? [];
+    return this.operator({ success: lasting.map(({ key }) => ({ request_delete_range: { key: Buffer.from(key) } })) });
   }
 
   put(key: string, value: string): boolean {
@@ -190,7 +217,10 @@ export class Hosts {
       if (!store.get(keys.nominated.key(host.name))) return `${host.name} has a seat and is not nominated`;
       if (cluster.runs(member.id) && host.server?.serving !== true) return `${host.name} does not serve`;
     }
-    const nominated = store.range(keys.nominated.start, keys.nominated.end).length;
+    // What cannot be read is nobody's nomination; status names it.
+    const nominated = store
+      .range(keys.nominated.start, keys.nominated.end)
+      .filter(({ value }) => "urls" in parseUrls(value)).length;
     if (nominated !== config.length) return `${nominated} are nominated for ${config.length} seats`;
     const deadVoters = dead.filter((m) => !m.learner).length;
     if (dead.length > deadVoters) return `a dead learner keeps its seat: [${shown}]`;

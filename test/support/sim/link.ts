@@ -111,7 +111,7 @@ export class SimLink implements Link {
     this.#from = from;
     this.#owner = owner;
     this.url = url;
-    this.#to = wiring.network.hostOf(url);
+    this.#to = wiring.network.hosts.find((host) => host.clientUrl === url);
   }
 
   call<T>(hooks: CallHooks, run: (rpcs: Rpcs) => Promise<T>): Promise<T> {

@@ -341,7 +341,7 @@ class Starting {
     const data = host.data!;
     const { cluster, member } = data;
     const seat = host.state?.seat?.memberId;
-    if (seat !== member)
+    if (seat !== member && !(seat === undefined && this.#options.boot?.state === "new"))
       this.#world.hooks.violation(`${host.name} starts the data of ${member}, and its seat is ${seat ?? "none"}`);
     if (cluster.servers.has(member)) this.#world.hooks.violation(`member ${member} runs twice`);
     const own = cluster.log[data.persisted - 1]?.config ?? [];

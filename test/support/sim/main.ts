@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { useLightSignals } from "./light-signals.ts";
 import { Broken, simulate } from "./simulate.ts";
 
 // One worker of scripts/sim.mjs: plays lives and tells of each in one line of JSON on its standard output.
@@ -12,6 +13,7 @@ const { values } = parseArgs({
   },
 });
 const { trace } = values;
+useLightSignals();
 const [first, rounds, step] = [Number(values.seed), Number(values.rounds), Number(values.step)];
 
 // Thousands of errors are made and caught; their stacks are only wanted of a life that is looked at.
@@ -21,8 +23,11 @@ for (let seed = first; seed < first + rounds; seed += step) {
   const startMs = process.cpuUsage().user / 1_000;
   let told: object;
   try {
-    const { faults, events, seconds, notes } = await simulate(seed, trace === "info" || trace === "debug" ? { trace } : {});
-    told = { seed, faults, events, seconds, ...(trace === undefined ? {} : { notes }) };
+    const { faults, events, stormEvents, seconds, notes } = await simulate(
+      seed,
+      trace === "info" || trace === "debug" ? { trace } : {},
+    );
+    told = { seed, faults, events, stormEvents, seconds, ...(trace === undefined ? {} : { notes }) };
   } catch (error) {
     if (!(error instanceof Broken)) throw error;
     told = {

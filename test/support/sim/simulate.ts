@@ -7,6 +7,7 @@ export interface Lived {
   /** Faults that came about. */
   readonly faults: number;
   readonly events: number;
+  readonly stormEvents: number;
   /** Virtual time. */
   readonly seconds: number;
   readonly notes: readonly string[];
@@ -63,9 +64,10 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
     const untilMs = timeline.nowMs + random.pick([5_000, 8_000, 15_000]);
     await timeline.run(() => failed() || (faults() >= leastFaults && timeline.nowMs >= untilMs));
     storming = false;
+    const stormEvents = timeline.events;
     makePeace(hosts);
     await settles(hosts, failed);
-    return { seed, faults: faults(), events: timeline.events, seconds: timeline.nowMs / 1_000, notes: hosts.notes };
+    return { seed, faults: faults(), events: timeline.events, stormEvents, seconds: timeline.nowMs / 1_000, notes: hosts.notes };
   } catch (error) {
     throw new Broken(seed, error, hosts.notes);
   } finally {
@@ -84,7 +86,7 @@ async function settles(hosts: Hosts, failed: () => boolean): Promise<void> {
     const nextMs = timeline.nowMs + 250;
     timeline.at(nextMs, undefined, () => undefined);
     await timeline.run(() => failed() || timeline.nowMs >= nextMs);
-    asked ||= hosts.put(keys.idealClusterSize, String(size));
+    asked ||= hosts.cleanUp() && hosts.put(keys.idealClusterSize, String(size));
     if (asked) why = hosts.whyNotSettled();
     if (why !== undefined) sinceMs = undefined;
     else sinceMs ??= timeline.nowMs;
