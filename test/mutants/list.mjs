@@ -290,7 +290,27 @@ export const ofThePlan = [
     ["dead: silence is enough at once", "m.unansweredForMs >= policy.unansweredTimeoutMs ?", "m.unansweredForMs >= 0 ?"],
     ["dead: silence is never enough", "m.unansweredForMs >= policy.unansweredTimeoutMs ?", "m.unansweredForMs < 0 ?"],
   ]),
+  ...all("src/chooser/rules-closing.ts", [
+    ["size 0: a closed cluster goes on", "if (last === undefined || !seen", "if (last !== '' || !seen"],
+    ["size 0: whoever says so has closed it", ' || !seen.members.every((m) => m.agent === last && m.role === "voter")', ""],
+    ["size 0: it is begun beside strangers", "if (strangers.length > 0) {", "if (strangers.length > 99) {"],
+    [
+      "size 0: it is not held",
+      "if (closing === undefined || s.closes) return undefined;",
+      "if (closing !== null) return undefined;",
+    ],
+    ["size 0: closed although its agent is gone", "if (!last.agentLive)", "if (last.agent === '')"],
+  ]),
   ...all("src/chooser/survey.ts", [
+    ["size 0: carried out at once", "given.closing.askedForMs >= asked.closeAfterMs && ", ""],
+    ["size 0: carried out beside strangers", " && strangersIn(given).length === 0", ""],
+    ["size 0: a restart is waited for", "return { ...seen, restarting: [] };", "return seen;"],
+    ["size 0: a standby is kept", "const policy = closes ? { ...asked, standbys: 0 as const } : asked;", "const policy = asked;"],
+    [
+      "size 0: the former size is kept",
+      "const size = closes ? 1 : seen.idealClusterSize;",
+      "const size = seen.idealClusterSize;",
+    ],
     ["ready: a learner that takes no part", "    takesPart(m) &&\n    m.started &&", "    m.started &&"],
     ["ready: a learner that has not started", "    m.started &&\n", ""],
     ["ready: a learner without agent", "    m.agentLive &&\n    m.report", "    m.report"],
@@ -384,6 +404,15 @@ export const ofThePlan = [
 
 /** What acts: the leader's own tests against real servers, then the simulation. */
 export const ofTheLeader = [
+  ...all("src/agent/lead/close-cluster.ts", [
+    [
+      "size 0: taken back in the last moment, and closed all the same",
+      "        { key: keys.idealClusterSize, modRevision: seen.size.revision },\n",
+      "",
+    ],
+    ["size 0: closed while a member call may be on its way", "        { key: keys.step, createRevision: 0 },\n", ""],
+    ["size 0: closed by one who leads no more", "        leadership.fence(),\n", ""],
+  ]),
   ...all("src/agent/lead/gate.ts", [
     [
       "gate: the configuration before the call counts, not the one after a promotion",
