@@ -1,9 +1,10 @@
-import { access, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, realpath, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
-import { lockDataDir } from "./lock.ts";
+import { inUse, lockDataDir } from "./lock.ts";
+import { processesWith } from "./sockets.ts";
 
 /** What a data dir holds. `damaged`: etcd would start on it and silently begin a new log, or lose acknowledged writes. */
 export type DataDirState = "absent" | "empty" | "has-data" | "damaged";
@@ -32,6 +33,7 @@ export async function openDataDir(dir: string, clock: Clock, signal: AbortSignal
     const state = await inspectDataDir(dir);
     if (state === "damaged") throw damaged(dir);
     const hasData = state === "has-data";
+    if (hasData) await assertUnused(dir);
     // Its first start was cut short behind the point that counts.
     if (hasData) await rm(firstStart(dir), { force: true });
     return {
@@ -60,6 +62,12 @@ export async function openDataDir(dir: string, clock: Clock, signal: AbortSignal
     await lock.release();
     throw error;
   }
+}
+
+/** An etcd that somebody started by hand knows nothing of our lock; a second one waits for its database for ever, without a word. */
+async function assertUnused(dir: string): Promise<void> {
+  const [holder] = await processesWith(await realpath(join(dir, "member", "snap", "db")));
+  if (holder !== undefined) throw inUse(dir, holder);
 }
 
 /**

@@ -73,7 +73,7 @@ function unusable(dataDir: string, why: string, cause?: unknown): QuorateError {
   return new QuorateError("DATA_DIR_UNUSABLE", `Cannot use the data dir ${dataDir}: ${why}`, { cause, data: { dataDir } });
 }
 
-function inUse(dataDir: string, holder: ProcessName | undefined): QuorateError {
+export function inUse(dataDir: string, holder: ProcessName | undefined): QuorateError {
   const by = holder === undefined ? "another process" : `${holder.process} (pid ${holder.pid})`;
   return new QuorateError("DATA_DIR_IN_USE", `Cannot start a server on ${dataDir}: ${by} runs one there`, {
     hint: "Stop that one first, or use another prefix",

@@ -112,6 +112,37 @@ describe("a voter", { timeout: 150_000 }, () => {
     await fleet.put("h2", "/still", "serving");
   });
 
+  test("whose data dir an etcd on other ports holds names it, and goes on once that is gone", async () => {
+    const fleet = await open();
+    const agents = await formed(fleet);
+    const before = await fleet.members("h1");
+    const third = agents[2] as AgentProcess;
+    third.signal("SIGTERM");
+    expect((await third.end(30_000)).code).toBe(0);
+    const byHand = fleet.run("etcd by hand", [
+      ...[etcdBinary(), "--name", "h3", "--data-dir", join(third.place.prefix, "server")],
+      ...(await fleet.network.ports(2)).flatMap((port, i) => {
+        const [what, advertise] = i === 0 ? ["client", "advertise"] : ["peer", "initial-advertise"];
+        return [`--listen-${what}-urls=http://127.0.0.1:${port}`, `--${advertise}-${what}-urls=http://127.0.0.1:${port}`];
+      }),
+    ]);
+    const opened = (): boolean => byHand.stderr.includes("opened backend db");
+    await eventually("it has opened the database", opened, 30_000);
+
+    const again = await fleet.start("h3", { seeds: ["h1"] });
+    const said = new RegExp(`Cannot start a server on .*: etcd \\(pid ${byHand.pid}\\) runs one there`);
+    await again.line((line) => said.test(JSON.stringify(line["err"] ?? "")), 30_000);
+    expect(again.etcdPid()).toBeUndefined();
+    await byHand.kill();
+    await eventually(
+      "it serves",
+      async () => (await fleet.get("h3", "/kept/1").catch(() => undefined)) === "acknowledged",
+      60_000,
+    );
+    await fleet.settled(3, ["h1"], 60_000);
+    expect((await fleet.members("h1")).map(({ id }) => id)).toEqual(before.map(({ id }) => id));
+  });
+
   test("whose data dir another etcd holds starts no second one on it, and says so", async () => {
     const fleet = await open();
     const agents = await formed(fleet);
