@@ -82,17 +82,25 @@ export function readPolicy(
 ): { readonly policy: ChooserPolicy; readonly refused: readonly string[] } {
   if (typeof given !== "object" || given === null || Array.isArray(given))
     return { policy: base, refused: ["it is not an object"] };
-  const fields = new Map<string, unknown>(Object.entries(given));
-  const policy: Record<string, unknown> = { ...base };
+  const { read, refused } = readFields(new Map(Object.entries(given)), policyBounds);
+  return { policy: { ...base, ...(read as Partial<ChooserPolicy>) }, refused };
+}
+
+/** The fields that are within their bounds, and why the others are not. What is missing is neither. */
+export function readFields(
+  given: ReadonlyMap<string, unknown>,
+  bounds: Readonly<Record<string, Bound>>,
+): { readonly read: Readonly<Record<string, unknown>>; readonly refused: readonly string[] } {
+  const read: Record<string, unknown> = {};
   const refused: string[] = [];
-  for (const [field, bound] of Object.entries<Bound>(policyBounds)) {
-    const value = fields.get(field);
+  for (const [field, bound] of Object.entries(bounds)) {
+    const value = given.get(field);
     if (value === undefined) continue;
     const why = whyNotWithin(value, bound);
-    if (why === undefined) policy[field] = value;
+    if (why === undefined) read[field] = value;
     else refused.push(`${field} ${why}`);
   }
-  return { policy: policy as unknown as ChooserPolicy, refused };
+  return { read, refused };
 }
 
 /** Why a value is not what its field may be; undefined when it is. */

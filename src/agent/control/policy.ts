@@ -2,7 +2,7 @@ import {
   defaultPolicy,
   dynamicSize,
   policyBounds,
-  whyNotWithin,
+  readFields,
   type Bound,
   type Chooser,
   type ChooserPolicy,
@@ -86,6 +86,10 @@ export const policyFields = {
 /** In the order in which people see them. */
 export const policyFieldNames = Object.keys(policyFields) as readonly PolicyField[];
 
+const clusterBounds: Readonly<Record<string, Bound>> = Object.fromEntries(
+  policyFieldNames.map((field) => [field, policyFields[field].bound]),
+);
+
 const longest = 10_000;
 
 /**
@@ -107,18 +111,12 @@ export function readClusterPolicy(
   if (typeof json !== "object" || json === null || Array.isArray(json)) return none("it is not an object");
   const fields = new Map<string, unknown>(Object.entries(json));
   if (fields.get("schema") !== 1) return none("its schema is not 1");
-  const policy: Record<string, unknown> = { ...base };
-  const refused: string[] = [];
-  const take = (field: string, why: (value: unknown) => string | undefined): void => {
-    const value = fields.get(field);
-    if (value === undefined) return;
-    const reason = why(value);
-    if (reason === undefined) policy[field] = value;
-    else refused.push(`${field} ${reason}`);
-  };
-  for (const field of policyFieldNames) take(field, (value) => whyNotWithin(value, policyFields[field].bound));
-  take("chooser", (value) => (isChooserName(value) ? undefined : "is not a name"));
-  return { policy: policy as unknown as ClusterPolicy, refused };
+  const { read, refused } = readFields(fields, clusterBounds);
+  const policy: ClusterPolicy = { ...base, ...(read as Partial<ClusterPolicy>) };
+  const chooser = fields.get("chooser");
+  if (chooser === undefined) return { policy, refused };
+  if (isChooserName(chooser)) return { policy: { ...policy, chooser }, refused };
+  return { policy, refused: [...refused, "chooser is not a name"] };
 }
 
 export function isChooserName(value: unknown): value is string {
