@@ -33,9 +33,8 @@ test("an agent keeps a replica warm for other programs, maps none of it, outlive
   process.kill(first, "SIGKILL");
   const again = await openReplica({ clock, folder });
   onTestFinished(() => again.close());
-  const second = await eventually("another feeder", () =>
-    again.feederPid === first ? undefined : (again.feederPid ?? (void again.ready(), undefined)),
-  );
+  await again.ready();
+  const second = await eventually("another feeder", () => (again.feederPid === first ? undefined : again.feederPid));
   expect(agent.status()).toMatchObject({ phase: "running", role: "voter", problem: undefined });
   await again.close();
   await agent.stop();

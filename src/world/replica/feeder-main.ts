@@ -30,7 +30,7 @@ await lock.close();
 
 async function estate(): Promise<Estate | undefined> {
   const record = await folder.record();
-  if (record === undefined) return undefined;
+  if (record === undefined || settings.distrust !== undefined) return undefined;
   const name = await folder.nextFile();
   return { record, name, verdict: probe(folder.filePath(record.file), folder.filePath(name)) };
 }

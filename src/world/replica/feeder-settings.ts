@@ -8,6 +8,8 @@ export interface FeederSettings {
   readonly clusterId?: string;
   readonly group?: string;
   readonly mostBytes: number;
+  /** What there is is not to be used: why. */
+  readonly distrust?: string;
   /** Where the machine's boot id is read: for tests. */
   readonly bootIdPath?: string;
 }

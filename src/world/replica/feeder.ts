@@ -73,7 +73,7 @@ class Feeder {
     const server = await this.#listen();
     try {
       this.#endpoints = [...new Set([...this.#settings.endpoints, ...(this.#left?.record.endpoints ?? [])])];
-      const first = await this.#generations.inherit(this.#left, this.#settings.clusterId);
+      const first = await this.#generations.inherit(this.#left, this.#settings.clusterId, this.#settings.distrust);
       await this.#folder.removeFiles(this.#generations.name);
       this.#judgedMs = systemClock.nowMs();
       const clusterId = this.#settings.clusterId ?? this.#generations.clusterId;

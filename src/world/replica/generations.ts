@@ -94,8 +94,9 @@ export class Generations implements FollowTarget {
   }
 
   /** Takes over what an earlier feeder left, where there is no doubt about it. Says what the doubt is. */
-  async inherit(left: Estate | undefined, clusterId: string | undefined): Promise<Relist> {
+  async inherit(left: Estate | undefined, clusterId: string | undefined, distrust: string | undefined): Promise<Relist> {
     const { folder, keys, bootId } = this.#options;
+    if (distrust !== undefined) return { cause: "damaged", why: distrust };
     if (left === undefined) return { cause: "empty", why: "there is no copy yet" };
     const { record, name } = left;
     if (record.namespace !== keys.namespace)

@@ -16,6 +16,10 @@ import type { FeederPosition, FeederState, FromFeeder, ToFeeder } from "./protoc
 
 /** Between two tries to reach a feeder. */
 const pauseMs = { first: 5, most: 50, failed: 2_000 };
+/** How the kernel ends a process that has touched what it must not, or that has found itself to be wrong. */
+const faults: readonly NodeJS.Signals[] = ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"];
+/** After so many of those what they used is not used again, however sound it looks. */
+const mostCrashes = 2;
 /** A feeder that ends by itself this often in a row cannot be had. */
 const mostFailures = 3;
 
@@ -32,8 +36,11 @@ export class FeederLink implements AsyncDisposable {
   readonly #over = new AbortController();
   readonly #running: Promise<void>;
   #socket: Socket | undefined;
+  #greeted = false;
   #starting = false;
   #failures = 0;
+  /** How often in a row a feeder was ended by what only a bad file, or a mistake of LMDB's, does. */
+  #crashes = 0;
   /** Settles when the feeder that was started here last has ended. */
   #child: Promise<void> | undefined;
   #state: FeederState | undefined;
@@ -61,8 +68,9 @@ export class FeederLink implements AsyncDisposable {
     return this.#position;
   }
 
+  /** And greeted: until then `state` is what the feeder before has told. */
   get connected(): boolean {
-    return this.#socket !== undefined;
+    return this.#socket !== undefined && this.#greeted;
   }
 
   /** Why there is no feeder, and will hardly be one. */
@@ -139,6 +147,7 @@ export class FeederLink implements AsyncDisposable {
       return;
     }
     this.#socket = socket;
+    this.#greeted = false;
     this.connections++;
     onMessages<FromFeeder>(socket, (message) => {
       this.#failures = 0;
@@ -163,6 +172,7 @@ export class FeederLink implements AsyncDisposable {
       this.#log?.warn({ why: state.refused, folder: this.#folder.path }, "no replica is kept");
     }
     this.#state = state;
+    this.#greeted = true;
   }
 
   /** Never rejects. */
@@ -183,7 +193,9 @@ export class FeederLink implements AsyncDisposable {
 
   /** Resolves when it has ended, with the reason where that is no good one. It goes on without us. */
   async #runFeeder(): Promise<string | undefined> {
-    const args = [programPath("feeder-main"), JSON.stringify(this.#settings)];
+    const crashed = this.#crashes >= mostCrashes;
+    const why = `${this.#crashes} feeders in a row were ended by a fault while they used it`;
+    const args = [programPath("feeder-main"), JSON.stringify({ ...this.#settings, ...(crashed ? { distrust: why } : {}) })];
     const said = join(this.#folder.path, "feeder.log");
     // A file and no pipe: it may say something when we have gone.
     // Another user's feeder may have left one that is not ours to write.
@@ -203,6 +215,7 @@ export class FeederLink implements AsyncDisposable {
     const ended = await new Promise<string | undefined>((resolve) => {
       child.once("error", (error) => resolve(messageOf(error)));
       child.once("exit", (code, signal) => {
+        this.#crashes = signal !== null && faults.includes(signal) ? this.#crashes + 1 : 0;
         const good = code === feederExit.done || code === feederExit.another;
         resolve(good ? undefined : `it ended with ${signal ?? `exit code ${code}`}`);
       });

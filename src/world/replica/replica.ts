@@ -57,6 +57,7 @@ export class Replica implements AsyncDisposable {
   readonly #copy: Copy | undefined;
   readonly #barrier: Barrier<number>;
   readonly #subscriptions = new Set<Subscription | FollowDirect>();
+  readonly #listeners = new Set<() => void>();
   readonly #over = new AbortController();
   readonly #barriers = { joined: 0, waitMs: 0, failed: 0 };
   #directReads = 0;
@@ -78,6 +79,7 @@ export class Replica implements AsyncDisposable {
     if (link !== undefined && folder !== undefined) {
       this.#copy = new Copy(folder, link, () => {
         for (const subscription of this.#subscriptions) subscription.pump();
+        this.#tell();
       });
     }
     if (parts.auditEveryMs !== undefined) void this.#auditEvery(parts.auditEveryMs);
@@ -198,6 +200,14 @@ export class Replica implements AsyncDisposable {
     };
   }
 
+  /** Calls `listener` after anything in `status` or `metrics` may have changed, until the returned function is called. */
+  onStatus(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
   get metrics(): ReplicaMetrics {
     const copy = this.#copy;
     return {
@@ -237,6 +247,12 @@ export class Replica implements AsyncDisposable {
     for (const subscription of following) subscription.end();
     await this.#copy?.close();
     await this.client.close();
+    this.#tell();
+  }
+
+  /** Never from within what has changed: a listener that throws is its own fault alone. */
+  #tell(): void {
+    for (const listener of this.#listeners) queueMicrotask(listener);
   }
 
   /** Whether the copy may answer, now that everything needed was waited for; false: ask the cluster. */

@@ -119,6 +119,40 @@ describe("several users", () => {
   });
 });
 
+test("two feeders in a row that are ended by a fault have spoilt the file, however sound it looks: it is listed anew, and followed on", async () => {
+  const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
+  const client = clientTo(etcd.urls);
+  await client.put(nameOf("fault/a"), "1");
+  const told = new Told(replica, { start: nameOf("fault/"), end: nameOf("fault0") });
+  await eventually("the snapshot", () => told.snapshots === 1);
+  for (let i = 0; i < 2; i++) {
+    const pid = await eventually("a feeder", () => replica.feederPid);
+    expect(replica.metrics.relists.damaged).toBeUndefined();
+    process.kill(pid, "SIGSEGV");
+    await eventually("the next one", () => replica.feederPid !== undefined && replica.feederPid !== pid);
+  }
+  await client.put(nameOf("fault/b"), "2");
+  await eventually("a listing", () => replica.metrics.relists.damaged === 1);
+  expect(replica.status.lastRelist?.why).toContain("2 feeders in a row");
+  await eventually("the change", () => told.entries.size === 2);
+  expect(told.wrong).toEqual([]);
+});
+
+test("whoever asks for it is told of every change of the status", async () => {
+  const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
+  const states: string[] = [];
+  const stop = replica.onStatus(() => {
+    const { state } = replica.status;
+    if (states.at(-1) !== state) states.push(state);
+  });
+  await replica.ready();
+  await eventually("live", () => states.at(-1) === "live");
+  await replica.close();
+  await eventually("closed", () => states.at(-1) === "closed");
+  stop();
+  expect(states.filter((state) => !["starting", "stale", "live", "closed"].includes(state))).toEqual([]);
+});
+
 describe("freshness", () => {
   test("a session reads what it wrote, also through a feeder that was just killed", async () => {
     const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
