@@ -36,6 +36,8 @@ const upkeepMs = 600_000;
 const roomBytes = 2 * 1024 * 1024;
 /** Before making room again where the last time did not help for long. */
 const pauseMs = { first: 5_000, most: 300_000 };
+/** Before asking again whether keys were deleted, which costs no more than a compaction. */
+const usedPauseMs = 15_000;
 const helpedMs = 600_000;
 
 /** What became of one attempt. `used`: nothing can be freed without deleting keys, or with a larger quota. */
@@ -72,8 +74,10 @@ export async function keepSpace(deps: SpaceDeps, signal: AbortSignal): Promise<n
       if (told === undefined) tell("etcd has no space left and refuses writes; freeing some");
       if (clock.nowMs() - freedMs > helpedMs) pause = 0;
       pause = Math.min(pauseMs.most, Math.max(pauseMs.first, 2 * pause));
+      let used = false;
       try {
         const attempt = await makeRoom(deps, signal);
+        used = attempt.kind === "used";
         if (attempt.kind === "used") tell(usedUp(attempt.bytes, deps.options.quotaBackendBytes));
         else {
           freedMs = clock.nowMs();
@@ -86,7 +90,7 @@ export async function keepSpace(deps: SpaceDeps, signal: AbortSignal): Promise<n
         if (!(error instanceof QuorateError)) throw error;
         log.warn({ err: error }, "making room in etcd failed; trying again");
       }
-      notBeforeMs = clock.nowMs() + pause;
+      notBeforeMs = clock.nowMs() + (used ? Math.min(pause, usedPauseMs) : pause);
     }
   }
 }
