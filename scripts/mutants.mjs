@@ -18,7 +18,7 @@ const longestMs = 240_000;
 const ofRules = { name: "tests", paths: ["test/chooser"] };
 // The quick ones first.
 /** @type {Net} */
-const ofActing = { name: "tests", paths: ["test/agent/lead/gate", "test/agent/lead/carry-out"] };
+const ofActing = { name: "tests", paths: ["gate.test.ts", "test/agent/lead/carry-out"] };
 /** @type {Net} */
 const ofLeading = { name: "tests", paths: ["test/agent/lead"] };
 /** @type {Net} */

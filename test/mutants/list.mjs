@@ -466,6 +466,14 @@ export const ofTheLeader = [
       "if (!before) return applied;",
     ],
   ]),
+  ...all("src/agent/lead/last-gate.ts", [
+    ["last gate: it holds for ever", "shown === undefined || nowMs - shown.atMs > freshMs", "shown === undefined"],
+    ["last gate: it holds for other members", " || shown.rows !== textOf(rows)) return undefined;", ") return undefined;"],
+    ["last gate: it holds under another raft leader", "shown.raftLeader !== raftLeader || ", ""],
+    ["last gate: the learner's own vote may be needed", "taking >= quorumOf(voters.length + 1)", "taking > 0"],
+    ["last gate: who was removed still counts", "passed: new Set([...passed].filter((id) => id !== removed))", "passed"],
+    ["last gate: it holds more than once", "    this.#shown = undefined;\n    if", "    if"],
+  ]),
   ...all("src/agent/lead/carry-out.ts", [
     [
       "an open step that was replaced is forgotten with the call that was not sent",

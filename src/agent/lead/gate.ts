@@ -87,7 +87,7 @@ function judge(rows: readonly MemberRow[], call: GatedCall, passed: ReadonlySet<
   return undefined;
 }
 
-function quorumOf(voters: number): number {
+export function quorumOf(voters: number): number {
   return Math.floor(voters / 2) + 1;
 }
 

@@ -1,4 +1,5 @@
 import type { MemberRow } from "../../etcd/index.ts";
+import { quorumOf } from "./gate.ts";
 
 /** Longer ago than a gate may take itself, what it showed is forgotten. */
 const freshMs = 500;
@@ -19,12 +20,18 @@ export class LastGate {
     this.#shown = { passed: new Set([...passed].filter((id) => id !== removed)), raftLeader, rows: textOf(after), atMs };
   }
 
-  /** Those members, once, where they were measured a moment ago and nothing but that removal has changed since. */
+  /**
+   * Those members, once, where they were measured a moment ago, nothing but that removal has changed since, and the voters among them
+   * are a quorum of what is there after the promotion: a learner that died meanwhile takes nothing with it then.
+   */
   take(rows: readonly MemberRow[], raftLeader: string, nowMs: number): ReadonlySet<string> | undefined {
     const shown = this.#shown;
     this.#shown = undefined;
     if (shown === undefined || nowMs - shown.atMs > freshMs) return undefined;
-    return shown.raftLeader === raftLeader && shown.rows === textOf(rows) ? shown.passed : undefined;
+    if (shown.raftLeader !== raftLeader || shown.rows !== textOf(rows)) return undefined;
+    const voters = rows.filter((row) => !row.learner);
+    const taking = voters.filter((row) => shown.passed.has(row.id)).length;
+    return taking >= quorumOf(voters.length + 1) ? shown.passed : undefined;
   }
 }
 

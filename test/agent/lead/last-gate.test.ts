@@ -31,3 +31,13 @@ test("it holds once", () => {
   expect(kept.take(after, "aa", 1_001)).toBeUndefined();
   expect(new LastGate().take(after, "aa", 0)).toBeUndefined();
 });
+
+test("it does not where the promotion would need the learner's own vote: that one may have died since", () => {
+  const kept = new LastGate();
+  const two = rows("v1 v2 l3");
+  kept.keep("v2", two, "v1", new Set(["v1", "l3"]), 1_000);
+  expect(kept.take(rows("v1 l3"), "v1", 1_001)).toBeUndefined();
+  const three = rows("v1 v2 v3 l4");
+  kept.keep("v3", three, "v1", new Set(["v1", "v2", "l4"]), 1_000);
+  expect(kept.take(rows("v1 v2 l4"), "v1", 1_001)).toEqual(new Set(["v1", "v2", "l4"]));
+});
