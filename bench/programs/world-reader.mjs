@@ -1,7 +1,11 @@
 // Reads every key of a replica one by one, as a program would, and prints what it needs for that.
 import { readFileSync } from "node:fs";
-import { systemClock as clock } from "../../dist/clock.js";
-import { openReplica } from "../../dist/world/replica/index.js";
+
+// By name only at run time: the types are checked without a build.
+/** @type {(path: string) => Promise<Record<string, any>>} */
+const built = (path) => import(new URL(`../../dist/${path}`, import.meta.url).href);
+const { systemClock: clock } = await built("clock.js");
+const { openReplica } = await built("world/replica/index.js");
 
 const [folder = "", prefix = ""] = process.argv.slice(2);
 const replica = await openReplica({ clock, folder });
