@@ -1,32 +1,39 @@
-import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { runSim } from "../support/sim/script.ts";
 import { simulate } from "../support/sim/simulate.ts";
 
 // Whole agents over a model of etcd and of the network, in virtual time. `npm run sim -- --seed S --rounds 1 --trace info` shows a life.
 const isFull = process.env["QUORATE_TEST_FULL"] === "1";
-const lives = isFull ? 100_000 : 200;
-
-/** Runs the script and returns what it says, with its exit code. */
-function play(...args: string[]): Promise<{ readonly code: number; readonly said: string }> {
-  const script = fileURLToPath(new URL("../../scripts/sim.mjs", import.meta.url));
-  return new Promise((resolve) => {
-    execFile(process.execPath, [script, ...args], { maxBuffer: 64 * 1024 ** 2 }, (error, stdout, stderr) => {
-      resolve({ code: typeof error?.code === "number" ? error.code : error ? -1 : 0, said: stdout + stderr });
-    });
-  });
-}
+const lives = isFull ? 100_000 : 2_000;
+const root = fileURLToPath(new URL("../..", import.meta.url));
 
 test(
   `${lives} lives of 300 faults each: no rule is broken, and each cluster settles once the faults stop`,
-  { timeout: lives * 3_000 },
+  { timeout: lives * 2_000 },
   async () => {
-    const { code, said } = await play("--seed", "1", "--rounds", String(lives), "--jobs", "2");
+    const { code, said } = await runSim(root, "--seed", "1", "--rounds", String(lives), "--jobs", "2");
     expect(said).toContain(`${lives} lives, 0 broken`);
     expect(Number(/\(([0-9]+) at least\)/.exec(said)?.[1])).toBeGreaterThanOrEqual(300);
     expect(code).toBe(0);
   },
 );
+
+// Each of these failed on the code of its day. Faults are drawn anew whenever the model changes, so what a seed shows may be another
+// story by now: the lives stay, as they were lives that the net caught something in.
+describe("seeds that failed once", () => {
+  test.each([
+    [13, "a host whose data began anew before it had said anything was nominated for ever as what it had been"],
+    [18, "garbage in the place of a nomination kept its host from being nominated, and the leader went on trying"],
+    [54, "a host that had been removed did not ask its seeds, and the only endpoint it knew had left"],
+    [97, "a server that ended while its agent read the member list made the agent go round without a pause"],
+    [142, "a newcomer could not take a dead voter's seat, because it did not reach the dead voter"],
+  ])("%i: %s", { timeout: 120_000 }, async (seed) => {
+    const { code, said } = await runSim(root, "--seed", String(seed), "--rounds", "1");
+    expect(said).toContain("1 lives, 0 broken");
+    expect(code).toBe(0);
+  });
+});
 
 test("one seed is one life: the same events, each time", { timeout: 60_000 }, async () => {
   const [one, other] = [await simulate(7), await simulate(7)];

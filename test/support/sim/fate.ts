@@ -286,6 +286,42 @@ const faults: readonly (readonly [weight: number, name: string, fault: Fault])[]
   ],
 ];
 
+/**
+ * The worst moment: a step is recorded, and before the gate has looked, one of those that it counts on is gone. Nothing may come of the step
+ * then that costs quorum.
+ */
+export function ambush(hosts: Hosts): void {
+  hosts.invariants.onRecord = (record) => {
+    const { cluster, random, timeline, network } = hosts;
+    if (hosts.peace || !cluster || !random.chance(0.15)) return;
+    const target = random.chance(0.6) ? cluster.config.find((m) => m.id === record.member) : random.pick(cluster.config);
+    const server = target && cluster.servers.get(target.id);
+    if (!server || server.owner.paused || server.owner.dead || hosts.invariants.inFlight > 0) return;
+    const { host } = server;
+    timeline.in(0, undefined, () => {
+      if (server.owner.dead || !hosts.bearableNow([host])) return;
+      hosts.faults++;
+      const way = random.pick(["crash", "pause", "cut"]);
+      hosts.note(`## ${host.name}: in the worst moment, ${way}`);
+      if (way === "crash") cluster.end(server, { code: null, signal: "SIGKILL", removed: false });
+      else if (way === "pause") {
+        server.owner.paused = true;
+        cluster.check();
+        timeline.in(random.between(500, 5_000), undefined, () => {
+          resume(timeline, server.owner);
+          cluster.check();
+        });
+      } else if (network.cutLinks === 0) {
+        for (const other of network.hosts) {
+          network.cut(other, host);
+          network.cut(host, other);
+        }
+        healLater(hosts);
+      }
+    });
+  };
+}
+
 const total = faults.reduce((sum, [weight]) => sum + weight, 0);
 
 function healLater(hosts: Hosts): void {

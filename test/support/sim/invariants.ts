@@ -16,6 +16,8 @@ export class Invariants {
   readonly hooks: ClusterHooks;
   /** What is written now is somebody's with etcdctl, who keeps to no rule. */
   byOperator = false;
+  /** A step is being recorded, which the gate is to look at next. */
+  onRecord: (record: StepRecord) => void = () => undefined;
   readonly #timeline: Timeline;
   readonly #network: Network;
   readonly #note: (what: string) => void;
@@ -68,12 +70,18 @@ export class Invariants {
     this.#calls.push(call);
   }
 
+  /** Calls that were sent, and may still land. */
+  get inFlight(): number {
+    const { nowMs } = this.#timeline;
+    return this.#calls.filter((one) => one.state === "sent" && nowMs - one.sentMs < landsWithinMs).length;
+  }
+
   /** It changes who votes. */
   #isWeighty(cluster: Cluster, call: MemberCall): boolean {
     if (call.method === "memberAdd") return false;
-    if (call.method === "memberPromote") return true;
     const { ID } = call.request as { readonly ID: string };
-    return cluster.config.some((m) => m.wireId === ID && !m.learner);
+    // A member that is gone is neither promoted nor removed any more.
+    return cluster.config.some((m) => m.wireId === ID && m.learner === (call.method === "memberPromote"));
   }
 
   /** What the configuration may become by what was sent or recorded. */
@@ -174,6 +182,7 @@ export class Invariants {
   #onRecord(cluster: Cluster, value: string): void {
     const record = readRecord("step", value);
     if (isRefused(record)) violation(`a step is recorded that nobody can read: ${record.refused}`);
+    this.onRecord(record);
     const before = openStep(cluster);
     const name = recordName(record);
     if (before && recordName(before) === name) return;
@@ -203,8 +212,19 @@ export class Invariants {
   }
 }
 
+let first: Error | undefined;
+
+/** Ends the life. Whoever catches the error, as an agent does that takes it for a failed call, does not make it undone. */
 export function violation(what: string): never {
-  throw new Error(what);
+  first ??= new Error(what);
+  throw first;
+}
+
+/** The first one since it was last asked. */
+export function takeViolation(): Error | undefined {
+  const found = first;
+  first = undefined;
+  return found;
 }
 
 export function openStep(cluster: Cluster): StepRecord | undefined {

@@ -152,6 +152,11 @@ export class Hosts {
     return [cluster.config, ...this.invariants.pending(cluster)].every((config) => this.#survives(cluster, config, without));
   }
 
+  /** Whether the present configuration has one: before the gate has looked, what is recorded is only a plan. */
+  bearableNow(without: readonly Host[]): boolean {
+    return this.cluster !== undefined && this.#survives(this.cluster, this.cluster.config, without);
+  }
+
   #survives(cluster: Cluster, config: readonly Member[], without: readonly Host[]): boolean {
     const voters = cluster.voters(config);
     const well = voters.flatMap(({ id }) => {

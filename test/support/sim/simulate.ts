@@ -1,5 +1,5 @@
-import { makePeace, strike } from "./fate.ts";
-import { keys } from "./invariants.ts";
+import { ambush, makePeace, strike } from "./fate.ts";
+import { keys, takeViolation } from "./invariants.ts";
 import { Hosts, type LifeOptions } from "./life.ts";
 
 export interface Lived {
@@ -30,6 +30,7 @@ const calmMs = 4_000;
 
 /** One seeded life of a cluster of whole agents: faults first, then peace, in which it has to settle. */
 export async function simulate(seed: number, options: LifeOptions = {}): Promise<Lived> {
+  takeViolation();
   const hosts = new Hosts(seed, options);
   const { timeline, network, random } = hosts;
   let mistake: unknown;
@@ -43,6 +44,7 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
       else hosts.startIn(host, random.between(0, 1_000));
     }
     const failed = (): boolean => {
+      mistake ??= takeViolation();
       if (mistake !== undefined) throw mistake as Error;
       return false;
     };
@@ -60,6 +62,7 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
       timeline.in(gapMs * 2 * random.next(), undefined, next);
     };
     next();
+    ambush(hosts);
     const faults = (): number => hosts.faults + network.met;
     const untilMs = timeline.nowMs + random.pick([5_000, 8_000, 15_000]);
     await timeline.run(() => failed() || (faults() >= leastFaults && timeline.nowMs >= untilMs));
