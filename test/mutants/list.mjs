@@ -521,10 +521,14 @@ export const ofTheLeader = [
     ],
     [
       "the record is not fenced",
-      '{ compare: [leadership.fence()], then: [{ put: keys.step, value: writeRecord("step", record) }] },',
-      '{ then: [{ put: keys.step, value: writeRecord("step", record) }] },',
+      "{ compare: [leadership.fence(), asSeen], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+      "{ compare: [asSeen], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
     ],
-    ["a record that another leader refused is taken for written", "if (!written.succeeded) throw lost();", ""],
+    [
+      "a record that another leader refused is taken for written",
+      "if (entry?.value !== value) throw lost();",
+      "if (entry === undefined) throw lost();",
+    ],
     ["other writes are not fenced", "{ compare: [leadership.fence(), ...compare], then },", "{ compare: [...compare], then },"],
     [
       "a refusal leaves its record",

@@ -161,12 +161,19 @@ async function member(
     verdict({ rows, call: gated, open: again.step?.value }, passed);
   const write = async (): Promise<number> => {
     leadership.signal.throwIfAborted();
+    const value = writeRecord("step", record);
+    // An earlier record of this leader that comes late must not take the place of a later one.
+    const there = again.membership.ranges.flat().find((entry) => entry.key === keys.step);
+    const asSeen = { key: keys.step, ...(there ? { modRevision: there.modRevision } : { createRevision: 0 }) };
     const written = await client.txn(
-      { compare: [leadership.fence()], then: [{ put: keys.step, value: writeRecord("step", record) }] },
+      { compare: [leadership.fence(), asSeen], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },
       { signal, repeatable: true },
     );
-    if (!written.succeeded) throw lost();
-    return written.revision;
+    if (written.succeeded) return written.revision;
+    const entry = written.ranges[0]?.[0];
+    // It may have been written by a try whose answer was lost.
+    if (entry?.value !== value) throw lost();
+    return entry.modRevision;
   };
   const shown = call.op === "promote" ? deps.lastGate?.take(rows, raftLeader, deps.clock.nowMs()) : undefined;
   let took: ReadonlySet<string>;
