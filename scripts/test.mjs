@@ -1,10 +1,11 @@
 // npm test: set-up, the checks, then the tests; `npm test -- test/chooser` runs a part, without the checks. With --full also the
-// slow ones, all of them on every other etcd of the store, and the benchmarks, each of which fails when it misses its goal.
+// slow ones, all of them on every other etcd of the store, 100,000 lives of the simulation, the mutants, and the benchmarks, each of
+// which fails when it misses its goal.
 // The last line is `N passed, N failed, N skipped`.
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listEtcds } from "../src/embed/store.mjs";
@@ -34,7 +35,21 @@ try {
   await testWith(etcd, etcd.from === "path");
   if (full) {
     for (const other of listEtcds().filter(({ binary }) => binary !== etcd.binary)) await testWith(other, true);
-    if (part.length === 0) await runBenchmarks();
+    if (part.length === 0) {
+      await runScript("simulation", [
+        "scripts/sim.mjs",
+        "--seed",
+        "1",
+        "--rounds",
+        "100000",
+        "--jobs",
+        String(availableParallelism()),
+      ]);
+      await runScript("mutants", ["scripts/mutants.mjs"]);
+      for (const file of readdirSync(join(root, "bench")).filter((name) => /\.(ts|mjs)$/.test(name))) {
+        await runScript(`benchmark ${file}`, ["scripts/bench.mjs", file.replace(/\.\w+$/, "")]);
+      }
+    }
   }
 } catch (error) {
   fail(error);
@@ -83,12 +98,20 @@ async function testWith({ binary, version }, tell) {
   }
 }
 
-async function runBenchmarks() {
-  for (const file of readdirSync(join(root, "bench")).filter((name) => /\.(ts|mjs)$/.test(name))) {
-    console.error(`\nbenchmark ${file}`);
-    const code = await runNode(["scripts/bench.mjs", file.replace(/\.\w+$/, "")], { ...process.env, QUORATE_TEST_RUN: run });
-    count[code === 0 ? "passed" : "failed"] += 1;
-  }
+/**
+ * Counts as one that passed or failed.
+ *
+ * @param {string} name
+ * @param {readonly string[]} args
+ */
+async function runScript(name, args) {
+  console.error(`\n${name}`);
+  const startMs = performance.now();
+  const code = await runNode(args, { ...process.env, QUORATE_TEST_RUN: run });
+  count[code === 0 ? "passed" : "failed"] += 1;
+  console.error(
+    `${name}: ${code === 0 ? "passed" : `FAILED with ${code}`} after ${Math.round((performance.now() - startMs) / 1000)} s`,
+  );
 }
 
 /**
