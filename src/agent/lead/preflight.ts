@@ -59,9 +59,6 @@ export class Preflights {
 
   of(host: string, look: Look): VolunteerSeen["preflight"] {
     const record = look.agents.get(host)?.value;
-    // Removed already: it volunteers anew as soon as it has seen that, so nobody is let go for its absence.
-    const removed = record?.member !== undefined && !look.membership.members.some(({ id }) => id === record.member);
-    if (record?.server === "lost-data" && removed) return { state: "pending" };
     if (record?.server === "lost-data" || record?.server === "failed") {
       if (this.#isOutdated(host, record.member, look)) return { state: "pending" };
       return { state: "failed", reason: record.problem ?? `its server is ${record.server}` };
