@@ -34,7 +34,8 @@ try {
   // The tests find what is given or in the store by themselves.
   await testWith(etcd, etcd.from === "path");
   if (full) {
-    for (const other of listEtcds().filter(({ binary }) => binary !== etcd.binary)) await testWith(other, true);
+    const others = listEtcds().filter(({ binary }) => binary !== etcd.binary);
+    for (const other of others) await testWith(other, true, { QUORATE_TEST_LIVES: "50" });
     if (part.length === 0) {
       await runScript("simulation", [
         "scripts/sim.mjs",
@@ -70,8 +71,9 @@ function stop(signal) {
 /**
  * @param {{ binary: string, version: { text: string } }} etcd
  * @param {boolean} tell whether the tests would find another one
+ * @param {Record<string, string>} [more] variables
  */
-async function testWith({ binary, version }, tell) {
+async function testWith({ binary, version }, tell, more = {}) {
   console.error(`\ntesting with etcd ${version.text} (${binary})`);
   const folder = mkdtempSync(join(tmpdir(), "quorate-test-"));
   const file = join(folder, "results.json");
@@ -87,6 +89,7 @@ async function testWith({ binary, version }, tell) {
       ...process.env,
       ...(tell && { QUORATE_ETCD_BIN: binary }),
       ...(full && { QUORATE_TEST_FULL: "1" }),
+      ...more,
       QUORATE_TEST_RUN: run,
       QUORATE_TEST_RESULTS: file,
     });
