@@ -1,8 +1,10 @@
 // npm run mutants [-- TEXT]: breaks the chooser and the leader in every way that test/mutants/list.mjs names (with TEXT: only those whose
 // line has it in it), one at a time, and runs the tests and then the simulation until something fails. Exits 1 when one goes unnoticed.
 import { spawn } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { availableParallelism } from "node:os";
 import { ofTheLeader, ofThePlan } from "../test/mutants/list.mjs";
 import { fail, setup } from "./setup.mjs";
 
@@ -22,13 +24,15 @@ const ofActing = { name: "tests", paths: ["gate.test.ts", "test/agent/lead/carry
 /** @type {Net} */
 const ofLeading = { name: "tests", paths: ["test/agent/lead"] };
 /** @type {Net} */
-const simulation = { name: "simulation", paths: ["test/sim"] };
+const ofSteps = { name: "simulation", paths: ["test/sim/sim.test.ts"] };
+/** Whole agents: from a copy of the sources. */
+const lives = "300";
 /** @type {{ readonly mutant: Mutant, readonly index: number, readonly nets: readonly Net[] }[]} */
 const queue = [...ofThePlan, ...ofTheLeader]
   .map((mutant, index) => ({
     mutant,
     index,
-    nets: [...(index < ofThePlan.length ? [ofRules] : [ofActing, ofLeading]), simulation],
+    nets: index < ofThePlan.length ? [ofRules, ofSteps] : [ofActing, ofLeading],
   }))
   .filter(({ mutant }) => `${mutant.file}: ${mutant.breaks}`.includes(only));
 
@@ -64,9 +68,34 @@ async function work() {
       by = net.name;
       break;
     }
+    if (by === undefined && !(await survives(mutant))) by = "simulation";
     if (by === undefined) unnoticed.push(line);
     else caught++;
     console.log(`${by === undefined ? "UNNOTICED " : `caught by the ${by}`.padEnd(20)}  ${line}`);
+  }
+}
+
+/**
+ * Whether whole agents with that mistake live through the simulation.
+ *
+ * @param {Mutant} mutant
+ * @returns {Promise<boolean>}
+ */
+async function survives({ file, from, to }) {
+  const folder = mkdtempSync(join(tmpdir(), "quorate-mutant-"));
+  try {
+    for (const part of ["src", "scripts", "package.json", "test/support"]) {
+      cpSync(join(root, part), join(folder, part), { recursive: true });
+    }
+    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
+    const path = join(folder, file);
+    writeFileSync(
+      path,
+      readFileSync(path, "utf8").replace(from, () => to),
+    );
+    return await succeeds(["scripts/sim.mjs", "--seed", "1", "--rounds", lives], folder, {});
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -76,12 +105,19 @@ async function work() {
  * @returns {Promise<boolean>}
  */
 function passes(index, paths) {
+  const args = ["node_modules/vitest/vitest.mjs", "run", "--config", "test/mutants/vitest.config.ts", ...paths];
+  return succeeds(args, root, { QUORATE_MUTANT: String(index), QUORATE_TEST_FULL: "" });
+}
+
+/**
+ * @param {readonly string[]} args
+ * @param {string} cwd
+ * @param {NodeJS.ProcessEnv} more
+ * @returns {Promise<boolean>}
+ */
+function succeeds(args, cwd, more) {
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ["node_modules/vitest/vitest.mjs", "run", "--config", "test/mutants/vitest.config.ts", ...paths],
-      { cwd: root, env: { ...process.env, QUORATE_MUTANT: String(index), QUORATE_TEST_FULL: "" }, stdio: "ignore" },
-    );
+    const child = spawn(process.execPath, args, { cwd, env: { ...process.env, ...more }, stdio: "ignore" });
     running.add(child);
     const late = setTimeout(() => child.kill("SIGKILL"), longestMs);
     child.once("error", reject);
