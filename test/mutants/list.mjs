@@ -506,33 +506,43 @@ export const ofTheLeader = [
     ],
     [
       "a call that has happened is sent again",
-      "if (hasHappened(call, again)) return close(deps, call, again, why, undefined, signal);\n  const rows",
+      "if (hasHappened(call, again)) return close(deps, call, { look: again, record: there }, why, undefined, signal);\n  const rows",
       "const rows",
     ],
     [
       "the gate's verdict is ignored",
-      "if (held !== undefined) {\n    if (!sentBefore) await takeBack(deps, again, signal);\n    return { held };\n  }",
+      "if (held !== undefined) {\n    if (!sentBefore) await takeBack(deps, again, written, signal);\n    return { held };\n  }",
       "",
     ],
     [
       "what the gate holds back leaves its record",
-      "if (!sentBefore) await takeBack(deps, again, signal);\n    return { held };",
+      "if (!sentBefore) await takeBack(deps, again, written, signal);\n    return { held };",
       "return { held };",
     ],
     [
       "the record is not fenced",
-      "{ compare: [leadership.fence(), asSeen], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
-      "{ compare: [asSeen], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+      "{ compare: [leadership.fence(), isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+      "{ compare: [isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
     ],
     [
       "a record that another leader refused is taken for written",
-      "if (entry?.value !== value) throw lost();",
-      "if (entry === undefined) throw lost();",
+      "if (!done.succeeded && entry?.value !== value) throw lost();",
+      "if (!done.succeeded && entry === undefined) throw lost();",
+    ],
+    [
+      "the end of a record takes a later one along",
+      "{ compare: [leadership.fence(), isStill(record, keys)], then, else",
+      "{ compare: [leadership.fence()], then, else",
+    ],
+    [
+      "the end of a record is not fenced",
+      "{ compare: [leadership.fence(), isStill(record, keys)], then, else",
+      "{ compare: [isStill(record, keys)], then, else",
     ],
     ["other writes are not fenced", "{ compare: [leadership.fence(), ...compare], then },", "{ compare: [...compare], then },"],
     [
       "a refusal leaves its record",
-      "if (!sentBefore) await takeBack(deps, again, signal);\n      return { held: short",
+      "if (!sentBefore) await takeBack(deps, again, written, signal);\n      return { held: short",
       "return { held: short",
     ],
     [

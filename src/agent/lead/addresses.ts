@@ -130,7 +130,7 @@ export class Addresses {
       return updateUrls(this.#deps, call, { because, facts: seen.facts }, seen, signal);
     }
     const late = row !== undefined && moved === undefined && clock.nowMs() - this.#openSinceMs < landsWithinMs;
-    return late ? { held: "a recorded change of server URLs may still land" } : dropUpdate(this.#deps, signal);
+    return late ? { held: "a recorded change of server URLs may still land" } : dropUpdate(this.#deps, seen.look, signal);
   }
 
   /** What answers at the new URLs must be a server of a cluster that has this member. */

@@ -114,8 +114,8 @@ export function updateUrls(
 }
 
 /** Drops the record of a change of URLs that is not wanted any more; it would do no harm, as the next look sees what the URLs are. */
-export async function dropUpdate(deps: CarryOutDeps, signal: AbortSignal): Promise<Outcome> {
-  return fenced(deps, [], [{ del: deps.keys.step }], signal);
+export async function dropUpdate(deps: CarryOutDeps, seen: Look, signal: AbortSignal): Promise<Outcome> {
+  return endRecord(deps, recordIn(seen, deps.keys), [{ del: deps.keys.step }], signal);
 }
 
 /** What an event tells beside the step. */
@@ -150,7 +150,8 @@ async function member(
   const again = await look(client, keys, signal);
   const changed = differs(seen.look, again, call);
   if (changed !== undefined) return { held: changed };
-  if (hasHappened(call, again)) return close(deps, call, again, why, undefined, signal);
+  const there = recordIn(again, keys);
+  if (hasHappened(call, again)) return close(deps, call, { look: again, record: there }, why, undefined, signal);
   const rows = again.membership.members;
   const { raftLeader } = seen;
   if (raftLeader === undefined) return { held: "no raft leader is known" };
@@ -159,21 +160,21 @@ async function member(
   const gated: GatedCall = { op: call.op, member: call.member, mayLowerTolerance };
   const judge = (passed: ReadonlySet<string>): string | undefined =>
     verdict({ rows, call: gated, open: again.step?.value }, passed);
+  let written: RecordAt = there;
   const write = async (): Promise<number> => {
     leadership.signal.throwIfAborted();
     const value = writeRecord("step", record);
     // An earlier record of this leader that comes late must not take the place of a later one.
-    const there = again.membership.ranges.flat().find((entry) => entry.key === keys.step);
-    const asSeen = { key: keys.step, ...(there ? { modRevision: there.modRevision } : { createRevision: 0 }) };
-    const written = await client.txn(
-      { compare: [leadership.fence(), asSeen], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },
+    const done = await client.txn(
+      { compare: [leadership.fence(), isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },
       { signal, repeatable: true },
     );
-    if (written.succeeded) return written.revision;
-    const entry = written.ranges[0]?.[0];
+    const entry = done.ranges[0]?.[0];
     // It may have been written by a try whose answer was lost.
-    if (entry?.value !== value) throw lost();
-    return entry.modRevision;
+    if (!done.succeeded && entry?.value !== value) throw lost();
+    const revision = done.succeeded ? done.revision : entry!.modRevision;
+    written = revision;
+    return revision;
   };
   const shown = call.op === "promote" ? deps.lastGate?.take(rows, raftLeader, deps.clock.nowMs()) : undefined;
   let took: ReadonlySet<string>;
@@ -189,7 +190,7 @@ async function member(
   const tookAtMs = deps.clock.nowMs();
   const held = judge(took);
   if (held !== undefined) {
-    if (!sentBefore) await takeBack(deps, again, signal);
+    if (!sentBefore) await takeBack(deps, again, written, signal);
     return { held };
   }
   // The lease is checked against the clock right before the call goes out: nothing fences it later.
@@ -214,14 +215,14 @@ async function member(
     signal.throwIfAborted();
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
     if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
-      if (!sentBefore) await takeBack(deps, again, signal);
+      if (!sentBefore) await takeBack(deps, again, written, signal);
       return { held: short(`etcd: ${reasonOf(error) || messageOf(error)}`) };
     }
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
     throw error;
   }
   if (call.op === "remove") deps.lastGate?.keep(call.member ?? "", rows, raftLeader, took, tookAtMs);
-  return close(deps, call, again, why, added, signal);
+  return close(deps, call, { look: again, record: written }, why, added, signal);
 }
 
 /** A record whose call is not to be sent: closed with what follows where it has happened, dropped where it has not. */
@@ -235,9 +236,10 @@ async function closeOpen(
   const again = await look(deps.client, deps.keys, signal);
   if (again.step?.entry.modRevision !== seen.look.step?.entry.modRevision)
     return { held: "the recorded step has changed meanwhile" };
-  if (hasHappened(open, again)) return close(deps, open, again, why, undefined, signal);
+  const record = recordIn(again, deps.keys);
+  if (hasHappened(open, again)) return close(deps, open, { look: again, record }, why, undefined, signal);
   const step = { kind: "complete", send: false, op: open.op, agent: open.agent, member: open.member } as const;
-  return fenced(deps, [], [{ del: deps.keys.step }, event(deps, again, step, why)], signal);
+  return endRecord(deps, record, [{ del: deps.keys.step }, event(deps, again, step, why)], signal);
 }
 
 /** Why the plan no longer rests on what is there; undefined when it does. */
@@ -287,7 +289,7 @@ function rowOfUrls(call: Call, now: Look): string | undefined {
 async function close(
   deps: CarryOutDeps,
   call: Call,
-  look: Look,
+  { look, record }: { readonly look: Look; readonly record: RecordAt },
   why: Why,
   added: string | undefined,
   signal: AbortSignal,
@@ -320,13 +322,39 @@ async function close(
         break;
     }
   }
-  return fenced(deps, [], ops, signal);
+  return endRecord(deps, record, ops, signal);
 }
 
 /** Takes the record of a call that was not sent back. The one it had replaced is of a call that may still land: that is open again. */
-async function takeBack(deps: CarryOutDeps, { step }: Look, signal: AbortSignal): Promise<void> {
+async function takeBack(deps: CarryOutDeps, { step }: Look, record: RecordAt, signal: AbortSignal): Promise<void> {
   const { step: key } = deps.keys;
-  await fenced(deps, [], [step ? { put: key, value: writeRecord("step", step.value) } : { del: key }], signal);
+  await endRecord(deps, record, [step ? { put: key, value: writeRecord("step", step.value) } : { del: key }], signal);
+}
+
+/** The revision of the record of a step; undefined where there is none. */
+type RecordAt = number | undefined;
+
+/** Of whatever stands there, readable or not. */
+function recordIn({ membership }: Look, { step }: Keys): RecordAt {
+  return membership.ranges.flat().find((entry) => entry.key === step)?.modRevision;
+}
+
+function isStill(record: RecordAt, { step }: Keys): Compare {
+  return record === undefined ? { key: step, createRevision: 0 } : { key: step, modRevision: record };
+}
+
+/** Ends one record and no other: a try that comes late, after it was repeated, must not take a later record along. */
+async function endRecord(deps: CarryOutDeps, record: RecordAt, then: readonly Op[], signal: AbortSignal): Promise<Outcome> {
+  const { leadership, client, keys } = deps;
+  leadership.signal.throwIfAborted();
+  const result = await client.txn(
+    { compare: [leadership.fence(), isStill(record, keys)], then, else: [{ range: keys.step }] },
+    { signal, repeatable: true },
+  );
+  if (result.succeeded) return done;
+  // As it was: so it is the leader that is another. Else a try whose answer was lost may have done it; the next look tells.
+  if (result.ranges[0]?.[0]?.modRevision === record) throw lost();
+  return { held: "the recorded step has changed meanwhile" };
 }
 
 async function nominate(

@@ -424,6 +424,25 @@ describe("a recorded step", () => {
     await scene.nothingOpen();
   });
 
+  test("takes no later one along with it, however late its own end comes", async () => {
+    const scene = await Scene.open();
+    const { client, keys } = scene.leader;
+    await scene.record({ op: "remove", agent: "h2", member: "abc" });
+    const late = Object.create(client, {
+      txn: {
+        value: async (...[txn, options]: Parameters<EtcdClient["txn"]>) => {
+          if (txn.then.some((op) => "del" in op && op.del === keys.step))
+            await scene.record({ op: "remove", agent: "h2", member: "def" });
+          return client.txn(txn, options);
+        },
+      },
+    }) as EtcdClient;
+    const held = "the recorded step has changed meanwhile";
+    expect(await scene.step(complete("remove", false, "abc"), { deps: { client: late } })).toEqual({ held });
+    expect(readRecord("step", (await scene.value(keys.step)) ?? "")).toMatchObject({ member: "def" });
+    expect(await scene.step(complete("remove", false, "def"))).toEqual(done);
+  });
+
   test("that somebody wrote by hand brings no URL into the cluster that was not proved", async () => {
     const scene = await Scene.open();
     await scene.step({ kind: "nominate", agent: "h2", standby: false });
