@@ -190,6 +190,15 @@ describe("once another agent leads, the one before it can change nothing, even i
     await scene.nothingOpen();
   });
 
+  test("nor what the other one has recorded", async () => {
+    const { scene, deps, seen } = await replaced();
+    await scene.record({ op: "remove", agent: "h2", member: "abc" });
+    const step: Step = { kind: "add-learner", agent: "h2" };
+    await expect(scene.step(step, { deps, seen })).rejects.toMatchObject({ code: "LEADERSHIP_LOST" });
+    expect(await scene.rows()).toHaveLength(1);
+    expect(readRecord("step", (await scene.value(scene.leader.keys.step)) ?? "")).toMatchObject({ member: "abc" });
+  });
+
   test("and one that has noticed does not even ask", async () => {
     const scene = await Scene.open();
     await scene.leader.leadership.resign();
