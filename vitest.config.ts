@@ -7,7 +7,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     exclude: [...configDefaults.exclude, ...(full ? [] : ["test/full/**"])],
     pool: "forks",
-    maxWorkers: 2,
+    // Most of the time is waiting for servers: more than there are cores.
+    maxWorkers: 4,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // A test that fails once is a bug to find, never one to run again.

@@ -3,9 +3,13 @@ import { pino } from "pino";
 import { test, vi } from "vitest";
 import { serverOptions, startServer } from "../support/etcd-server.ts";
 
-vi.mock("../../src/embed/tools.ts", async (original) => ({
+vi.mock("../../src/system-tools.ts", async (original) => ({
   ...(await original<object>()),
   systemTool: () => Promise.resolve(undefined),
+  tryFlock: () => Promise.resolve("none"),
+}));
+vi.mock("../../src/embed/tools.ts", async (original) => ({
+  ...(await original<object>()),
   setprivWithDeathSignal: () => Promise.resolve(undefined),
 }));
 
