@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { constants, readFileSync } from "node:fs";
 import { access, chmod, chown, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
@@ -17,6 +18,9 @@ export interface FolderRecord {
 
 /** A unix socket's path has 107 bytes at most. */
 const longestSocketPath = 100;
+
+/** A file, or the lock file beside it. */
+const ofName = /^(data-(\d+)-[0-9a-f]{8}\.mdb)(?:-lock)?$/;
 
 /** The folder of one replica: its file, the record beside it, the lock and the socket of its feeder. */
 export class ReplicaFolder {
@@ -65,7 +69,7 @@ export class ReplicaFolder {
         await readFile(this.#recordPath, "utf8"),
       ) as FolderRecord;
       const sound =
-        [namespace, clusterId, history, file].every((text) => typeof text === "string") && /^data-\d+\.mdb$/.test(file);
+        [namespace, clusterId, history, file].every((text) => typeof text === "string") && ofName.exec(file)?.[1] === file;
       return sound && Array.isArray(endpoints) ? { namespace, clusterId, endpoints, history, file } : undefined;
     } catch {
       return undefined;
@@ -79,16 +83,16 @@ export class ReplicaFolder {
     await rename(temporary, this.#recordPath);
   }
 
-  /** The next name of a file, behind all there are. */
+  /** The next name of a file, behind all there are. Never one that was used before: who has that one open would take it for the same. */
   async nextFile(): Promise<string> {
-    const numbers = (await readdir(this.path)).map((name) => Number(/^data-(\d+)\.mdb/.exec(name)?.[1] ?? 0));
-    return `data-${Math.max(0, ...numbers) + 1}.mdb`;
+    const numbers = (await readdir(this.path)).map((name) => Number(ofName.exec(name)?.[2] ?? 0));
+    return `data-${Math.max(0, ...numbers) + 1}-${randomBytes(4).toString("hex")}.mdb`;
   }
 
   /** Removes every file but one. Who has one open keeps what it holds. */
   async removeFiles(but: string | undefined): Promise<void> {
     for (const name of await readdir(this.path)) {
-      const file = /^(data-\d+\.mdb)(-lock)?$/.exec(name)?.[1];
+      const file = ofName.exec(name)?.[1];
       if (file !== undefined && file !== but) await rm(join(this.path, name), { force: true });
     }
   }

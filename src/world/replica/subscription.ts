@@ -52,6 +52,8 @@ export class Subscription implements Following {
     if (this.#settled) return;
     this.#pumping ??= this.#pump().finally(() => {
       this.#pumping = undefined;
+      // It may have been asked for after the last look.
+      if (this.#again) this.pump();
     });
   }
 

@@ -1,7 +1,7 @@
 import type { Host } from "./network.ts";
 import { noFaults } from "./network.ts";
 import type { Hosts } from "./life.ts";
-import { keys } from "./invariants.ts";
+import { hostOf, keys } from "./invariants.ts";
 import { resume } from "./timeline.ts";
 import type { Member } from "./cluster.ts";
 
@@ -347,6 +347,12 @@ export function strike(hosts: Hosts): void {
 }
 
 /** Peace: nothing fails any more, and who did not leave is there; one may stay dead. */
+/** Where somebody deleted all keys, nobody can tell the seat of a host that is dead since from a stranger's, which is never removed. */
+function isKnown({ cluster, network }: Hosts, host: Host): boolean {
+  const seated = cluster?.config.some((member) => hostOf(network, member) === host) === true;
+  return !seated || cluster.store.get(keys.seats.key(host.name)) !== undefined;
+}
+
 export function makePeace(hosts: Hosts): void {
   hosts.peace = true;
   const { network, random } = hosts;
@@ -360,7 +366,8 @@ export function makePeace(hosts: Hosts): void {
     if (host.server?.owner.paused === true) resume(hosts.timeline, host.server.owner);
   }
   hosts.cluster?.check();
-  const dead = random.chance(0.3) ? random.pick(network.hosts) : undefined;
+  const unlucky = random.chance(0.3) ? random.pick(network.hosts) : undefined;
+  const dead = unlucky && isKnown(hosts, unlucky) ? unlucky : undefined;
   for (const host of network.hosts) {
     if (host !== dead && !(hosts.left.has(host) && random.chance(0.5))) hosts.start(host);
   }

@@ -6,6 +6,7 @@ import type { RawChange, RawEntry } from "../../../src/world/replica/entry.ts";
 import { ReplicaFile } from "../../../src/world/replica/file.ts";
 import { formatVersion } from "../../../src/world/replica/format.ts";
 import { probe } from "../../../src/world/replica/programs.ts";
+import { ReplicaFolder } from "../../../src/world/replica/folder.ts";
 import { FileReader } from "../../../src/world/replica/snapshot.ts";
 import { temporaryFolder } from "../../support/etcd-server.ts";
 
@@ -129,4 +130,16 @@ describe("a file", () => {
     await writeFile(join(folder, "other.mdb"), Buffer.alloc(20_000, "x"));
     expect(await probe(join(folder, "other.mdb"))).toHaveProperty("doubt");
   });
+});
+
+test("the name of a file is never used again: who has the old one open would take the new one for it", async () => {
+  const folder = new ReplicaFolder(await temporaryFolder());
+  const names = new Set<string>();
+  for (let i = 0; i < 20; i++) {
+    const name = await folder.nextFile();
+    await writeFile(folder.filePath(name), "");
+    names.add(name);
+    await folder.removeFiles(undefined);
+  }
+  expect(names.size).toBe(20);
 });
