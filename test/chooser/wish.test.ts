@@ -253,7 +253,8 @@ test("wrapped, the built-in chooser keeps its order: a host that is filtered out
 });
 
 /** Voters that the ideal size asks for, whoever is there. */
-function wanted({ idealClusterSize }: ClusterSnapshot, maxSeats: number, evenVoters: boolean): number {
+function wanted({ idealClusterSize, closing }: ClusterSnapshot, maxSeats: number, evenVoters: boolean): number {
+  if (closing !== undefined) return 1; // Size 0 asks for one, and for none at last.
   const seats = Math.min(idealClusterSize, maxSeats);
   return seats % 2 === 0 && !evenVoters ? seats - 1 : seats;
 }
