@@ -175,7 +175,7 @@ class Node implements EtcdNode {
     if (child.pid !== undefined) leftovers.add(child.pid);
     child.stderr.on("data", (text: Buffer) => {
       this.lines.push(...text.toString().trimEnd().split("\n"));
-      this.lines.splice(0, this.lines.length - 200);
+      this.lines.splice(0, this.lines.length - 5_000);
     });
     child.once("exit", () => leftovers.delete(child.pid!));
     child.once("error", (error) => this.lines.push(String(error)));
