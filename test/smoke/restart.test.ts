@@ -117,7 +117,7 @@ describe("a voter that is killed", { timeout: 120_000 }, () => {
 
 test(
   "the host of the leader is killed: the spare is proved anew by the next leader, which cannot reach the dead one either",
-  { timeout: 180_000 },
+  { timeout: 120_000 },
   async () => {
     const fleet = await open();
     const four = ["h1", "h2", "h3", "h4"];
@@ -132,8 +132,7 @@ test(
       const seen = await Promise.any(rest.map((host) => fleet.members(host)));
       return seen.length === 3 && seen.every(({ name, learner }) => rest.includes(name) && !learner);
     };
-    // On a machine that is busy the spare may be given up once, and is passed over for a minute then.
-    await eventually("the three others vote", healed, 100_000).catch((error: unknown) => {
+    await eventually("the three others vote", healed, 60_000).catch((error: unknown) => {
       throw new Error(`${(error as Error).message}\n${fleet.tails()}`);
     });
   },
