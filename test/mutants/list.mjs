@@ -476,6 +476,18 @@ export const ofTheLeader = [
   ]),
   ...all("src/agent/lead/carry-out.ts", [
     [
+      "the URLs are taken from the nomination, which anyone can write",
+      "const peerUrls = seen.look.volunteers.get(step.agent)?.value;",
+      "const peerUrls = seen.look.nominated.get(step.agent)?.value;",
+    ],
+    [
+      "recorded URLs that were never proved are added",
+      'const proved = open.op !== "add-learner" || provedUrls(open, seen.look);',
+      "const proved = true;",
+    ],
+  ]),
+  ...all("src/agent/lead/member-call.ts", [
+    [
       "an open step that was replaced is forgotten with the call that was not sent",
       '[step ? { put: key, value: writeRecord("step", step.value) } : { del: key }]',
       "[{ del: key }]",
@@ -486,24 +498,6 @@ export const ofTheLeader = [
       "const again = seen.look;\n  const changed",
     ],
     ["carry-out: what the second look shows is ignored", "if (changed !== undefined) return { held: changed };", ""],
-    ["re-check: the member list", 'if (rows(before) !== rows(now)) return "the member list has changed meanwhile";', ""],
-    [
-      "re-check: the cluster",
-      'if (before.membership.clusterId !== now.membership.clusterId) return "the cluster has changed";',
-      "",
-    ],
-    ["re-check: the pause", 'if (before.paused !== now.paused) return "the chooser was paused meanwhile";', ""],
-    ["re-check: the nomination", "if (seatOf(before) !== seatOf(now)) return", "if (seatOf(before) === -1) return"],
-    [
-      "re-check: the leave intent",
-      "if (before.leaving.has(call.agent) !== now.leaving.has(call.agent)) return",
-      "if (call.agent === '') return",
-    ],
-    [
-      "re-check: the volunteer's URLs",
-      'if (call.op === "add-learner" && !provedUrls(call, now)) return',
-      "if (call.agent === '') return",
-    ],
     [
       "a call that has happened is sent again",
       "if (hasHappened(call, again)) return close(deps, call, { look: again, record: there }, why, undefined, signal);\n  const rows",
@@ -539,7 +533,6 @@ export const ofTheLeader = [
       "{ compare: [leadership.fence(), isStill(record, keys)], then, else",
       "{ compare: [isStill(record, keys)], then, else",
     ],
-    ["other writes are not fenced", "{ compare: [leadership.fence(), ...compare], then },", "{ compare: [...compare], then },"],
     [
       "a refusal leaves its record",
       "if (!sentBefore) await takeBack(deps, again, written, signal);\n      return { held: short",
@@ -549,22 +542,6 @@ export const ofTheLeader = [
       "after a deadline the record is closed as if it had happened",
       "if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };",
       "if (isRetryable(error)) return close(deps, call, again, why, added, signal);",
-    ],
-    [
-      "a nomination does not look at the volunteer again",
-      "{ key: volunteer.entry.key, modRevision: volunteer.entry.modRevision },",
-      "",
-    ],
-    ["an agent is nominated twice", "unread ? { key, modRevision: unread.modRevision } : { key, createRevision: 0 },", ""],
-    [
-      "the URLs are taken from the nomination, which anyone can write",
-      "const peerUrls = seen.look.volunteers.get(step.agent)?.value;",
-      "const peerUrls = seen.look.nominated.get(step.agent)?.value;",
-    ],
-    [
-      "recorded URLs that were never proved are added",
-      'const proved = open.op !== "add-learner" || provedUrls(open, seen.look);',
-      "const proved = true;",
     ],
     [
       "a removal keeps the nomination",
@@ -579,5 +556,36 @@ export const ofTheLeader = [
     ["a promotion leaves the seat a learner's", 'if (seat) ops.push(putSeat(keys, call.agent, { ...seat, role: "voter" }));', ""],
     ["nobody is passed over", "if (call.passOver === true) {", "if (call.op === undefined) {"],
     ["a seat does not learn its member", '...seat, member: memberId, role: "learner" }', '...seat, role: "learner" }'],
+  ]),
+  ...all("src/agent/lead/second-look.ts", [
+    ["re-check: the member list", 'if (rows(before) !== rows(now)) return "the member list has changed meanwhile";', ""],
+    [
+      "re-check: the cluster",
+      'if (before.membership.clusterId !== now.membership.clusterId) return "the cluster has changed";',
+      "",
+    ],
+    ["re-check: the pause", 'if (before.paused !== now.paused) return "the chooser was paused meanwhile";', ""],
+    ["re-check: the nomination", "if (seatOf(before) !== seatOf(now)) return", "if (seatOf(before) === -1) return"],
+    [
+      "re-check: the leave intent",
+      "if (before.leaving.has(call.agent) !== now.leaving.has(call.agent)) return",
+      "if (call.agent === '') return",
+    ],
+    [
+      "re-check: the volunteer's URLs",
+      'if (call.op === "add-learner" && !provedUrls(call, now)) return',
+      "if (call.agent === '') return",
+    ],
+  ]),
+  ...all("src/agent/lead/nominate.ts", [
+    [
+      "a nomination does not look at the volunteer again",
+      "{ key: volunteer.entry.key, modRevision: volunteer.entry.modRevision },",
+      "",
+    ],
+    ["an agent is nominated twice", "unread ? { key, modRevision: unread.modRevision } : { key, createRevision: 0 },", ""],
+  ]),
+  ...all("src/agent/lead/leader-writes.ts", [
+    ["other writes are not fenced", "{ compare: [leadership.fence(), ...compare], then },", "{ compare: [...compare], then },"],
   ]),
 ];

@@ -2,7 +2,7 @@ import { reportStep, type Step } from "../../chooser/index.ts";
 import type { EtcdClient, Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { writeRecord } from "../control/records.ts";
-import type { Outcome } from "./carry-out.ts";
+import type { Outcome } from "./leader-writes.ts";
 import type { EventLog, Told } from "./events.ts";
 import type { Look } from "./look.ts";
 

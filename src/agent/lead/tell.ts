@@ -1,7 +1,7 @@
 import type { ClusterSnapshot, Plan, Wish } from "../../chooser/index.ts";
 import { differingFlags, whoCanNotLead, type ClusterPolicy } from "../control/policy.ts";
 import { mostWishesTold, short, type PlanRecord } from "../control/records.ts";
-import type { Outcome } from "./carry-out.ts";
+import type { Outcome } from "./leader-writes.ts";
 import type { Look } from "./look.ts";
 
 /** What a leader shows of its plan: what it does or waits for and why, and what operators should know. */
