@@ -1,7 +1,5 @@
-import { setMaxListeners } from "node:events";
 import { join as joinPath } from "node:path";
 import type { Logger } from "pino";
-import { dynamicSize } from "../chooser/index.ts";
 import { aborted, firstOf, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { keepReplicaWarm } from "../world/replica/warm.ts";
@@ -24,15 +22,16 @@ import type { ClosedRecord } from "./control/records.ts";
 import { Presence, type Appearance } from "./control/presence.ts";
 import { StandBack } from "./lead/stand-back.ts";
 import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
+import { Parts } from "./parts.ts";
 import { announceRestart, endRestart } from "./restart.ts";
 import type { Machine, RunningServer } from "./machine.ts";
 import type { ResolvedOptions } from "./resolve.ts";
+import { Self, firstAppearance } from "./self.ts";
 import { keepSpace } from "./server/space.ts";
 import { ServerSupervisor, type ServerNews } from "./server/supervisor.ts";
 import type { Prefix } from "./begin/state.ts";
-import type { AgentExit, AgentPhase, AgentStatus } from "./status.ts";
+import type { AgentExit, AgentStatus } from "./status.ts";
 import { Volunteer } from "./server/volunteer.ts";
-import { quorateVersion } from "./version.ts";
 
 interface LifeDeps {
   readonly machine: Machine;
@@ -54,26 +53,18 @@ export class AgentLife {
   readonly #options: ResolvedOptions;
   readonly #deps: LifeDeps;
   readonly #view: ControlView;
+  readonly #self: Self;
   readonly #stopping = new AbortController();
   readonly #bell = new Doorbell();
   #setReady: () => void = () => undefined;
   #failReady: (error: unknown) => void = () => undefined;
   #leaving = false;
-  #phase: AgentPhase = "starting";
-  #news: ServerNews = { kind: "none" };
-  #leading = false;
-  #cannotLead: string | undefined;
-  readonly #problems = new Map<"crashes" | "ports" | "space" | "etcd", string>();
-  #prefix: Prefix | undefined;
-  #client: EtcdClient | undefined;
-  #supervisor: ServerSupervisor | undefined;
-  #presence: Presence | undefined;
-  #status = "";
 
   constructor(options: ResolvedOptions, deps: LifeDeps) {
     this.#options = options;
     this.#deps = deps;
     this.#view = new ControlView(options.keys);
+    this.#self = new Self(options, this.#view, deps.onStatus);
     this.ready = new Promise((resolve, reject) => {
       this.#setReady = resolve;
       this.#failReady = reject;
@@ -101,8 +92,8 @@ export class AgentLife {
       else exit = { exitCode: error instanceof QuorateError ? error.exitCode : 1, error, how: "failed", notice: undefined };
     }
     this.#failReady(exit.error ?? new QuorateError("CLOSED", "Cannot become ready: the agent has ended"));
-    this.#phase = "stopped";
-    this.#tell();
+    this.#self.phase = "stopped";
+    this.#self.tell();
     return exit;
   }
 
@@ -111,7 +102,7 @@ export class AgentLife {
     const options = this.#options;
     if (options.server) await machine.assertPortsFree([...options.clientUrls, ...options.serverUrls]);
     await using prefix = await machine.openPrefix(options.prefix, options.hostname);
-    this.#prefix = prefix;
+    this.#self.prefix = prefix;
     await assertSameMachine(prefix, machine.id(), options.moved || options.newCluster);
     const crashed = await noteStart(prefix, machine.boot());
     try {
@@ -141,7 +132,7 @@ export class AgentLife {
       },
       begin.kind === "found" ? "founding a cluster" : begin.kind === "join" ? "joining a cluster" : "continuing with own data",
     );
-    this.#tell();
+    this.#self.tell();
 
     // Seeds come last where others are known: those may all have changed while this host was away.
     const known =
@@ -154,7 +145,7 @@ export class AgentLife {
       log: log.child({ part: "etcd" }),
       ...(prefix.state.clusterId === undefined || begin.kind === "found" ? {} : { clusterId: prefix.state.clusterId }),
     });
-    this.#client = client;
+    this.#self.client = client;
     const volunteer =
       binary &&
       new Volunteer(
@@ -166,27 +157,25 @@ export class AgentLife {
           log,
           folder: prefix.folder,
           etcdVersion: binary.version,
-          portsInUse: () => this.#news.kind === "serving" || this.#news.kind === "starting",
+          portsInUse: () => this.#self.news.kind === "serving" || this.#self.news.kind === "starting",
           onProblem: (problem) => {
-            this.#setProblem("ports", problem);
+            this.#self.setProblem("ports", problem);
           },
         },
         this.#deps.proof,
       );
     await using supervisor = binary && volunteer ? this.#superviseWith(prefix, client, binary, volunteer) : undefined;
-    this.#supervisor = supervisor;
+    this.#self.supervisor = supervisor;
 
     let leftOver: AgentExit | undefined;
     let closed: ClosedRecord | undefined;
-    const ending = new AbortController();
-    const living = AbortSignal.any([signal, ending.signal]);
-    setMaxListeners(100, living); // Every part of the agent listens to it; Node would call more than ten a leak.
-    const parts: Promise<unknown>[] = [];
+    const parts = new Parts(signal, log, () => this.#stopping.signal.aborted);
+    const { living } = parts;
     try {
       if (begin.kind === "found" && supervisor) await found({ client, machine, options, clock, log }, prefix, supervisor, living);
       // A server with data serves before anybody is asked: a power cut of all hosts heals itself.
-      const serving = begin.kind === "continue" ? this.#keep("server", supervisor?.run(living), ending, parts) : undefined;
-      void this.#keep(
+      const serving = begin.kind === "continue" ? parts.keep("server", supervisor?.run(living)) : undefined;
+      void parts.keep(
         "space",
         keepSpace(
           {
@@ -195,21 +184,19 @@ export class AgentLife {
             view: this.#view,
             clock,
             log,
-            votes: () => this.#role() === "voter",
+            votes: () => this.#self.role() === "voter",
             onProblem: (problem) => {
-              this.#setProblem("space", problem);
+              this.#self.setProblem("space", problem);
             },
           },
           living,
         ),
-        ending,
-        parts,
       );
       if (crashed && begin.kind !== "found") {
         if ((await this.#safely({ prefix, client, binary }, living)) === "leave") return stays(safeModeLastWords);
-      } else void this.#keep("calm", this.#calm(prefix, living), ending, parts);
-      this.#phase = begin.kind === "found" ? "running" : "joining";
-      this.#tell();
+      } else void parts.keep("calm", this.#calm(prefix, living));
+      this.#self.phase = begin.kind === "found" ? "running" : "joining";
+      this.#self.tell();
       const seen = await firstOf<Membership | "leave">(
         living,
         (s) =>
@@ -231,10 +218,10 @@ export class AgentLife {
       const unfit = binary && (await fitsCluster(binary, client, seen, living));
       if (unfit !== undefined) {
         log.warn({ problem: unfit }, "this host cannot hold a seat");
-        this.#setProblem("etcd", unfit);
+        this.#self.setProblem("etcd", unfit);
       }
-      const presence = this.#present(client, this.#firstAppearance(prefix, binary, unfit));
-      void this.#keep("view", this.#view.follow(client, { clock, log }, living), ending, parts);
+      const presence = this.#present(client, firstAppearance(options, prefix, binary, this.#deps.proof, unfit));
+      void parts.keep("view", this.#view.follow(client, { clock, log }, living));
       const candidate: CandidateDeps = {
         machine,
         client,
@@ -244,28 +231,28 @@ export class AgentLife {
         log,
         back: new StandBack(clock),
         onLeading: (leading) => {
-          this.#leading = leading;
-          this.#tell();
+          this.#self.leading = leading;
+          this.#self.tell();
         },
         onMayLead: (whyNot) => {
-          this.#cannotLead = whyNot === undefined ? undefined : `this host can not lead: ${whyNot}`;
-          this.#tell();
+          this.#self.cannotLead = whyNot === undefined ? undefined : `this host can not lead: ${whyNot}`;
+          this.#self.tell();
         },
         onError: this.#deps.onError,
       };
       const present = new AbortController();
       // A stop does not end it at once: the restart is announced first, and only then the session ends.
-      const presentSignal = AbortSignal.any([ending.signal, present.signal]);
-      const presenceDone = this.#keep(
+      const presenceDone = parts.keep(
         "presence",
-        presence.run((session, s) => (options.server ? standAndLead(candidate, session, s) : aborted(s)), presentSignal),
-        ending,
-        parts,
+        presence.run(
+          (session, s) => (options.server ? standAndLead(candidate, session, s) : aborted(s)),
+          parts.livingUntil(present.signal),
+        ),
         present.signal,
       );
-      if (!serving) void this.#keep("server", supervisor?.run(living), ending, parts);
-      void this.#keep("volunteer", volunteer?.run(living), ending, parts);
-      void this.#keep(
+      if (!serving) void parts.keep("server", supervisor?.run(living));
+      void parts.keep("volunteer", volunteer?.run(living));
+      void parts.keep(
         "endpoints",
         followEndpoints(
           {
@@ -274,15 +261,13 @@ export class AgentLife {
             prefix,
             view: this.#view,
             clock,
-            votes: () => this.#role() === "voter",
+            votes: () => this.#self.role() === "voter",
             onChange: () => {
-              this.#tell();
+              this.#self.tell();
             },
           },
           living,
         ),
-        ending,
-        parts,
       );
       if (options.replica) {
         const warm = {
@@ -292,19 +277,18 @@ export class AgentLife {
           clock,
         };
         const of = { clusterId: seen.clusterId, endpoints: client.endpoints.urls(), log: log.child({ part: "replica" }) };
-        void this.#keep("replica", keepReplicaWarm({ ...warm, ...of }, living), ending, parts);
+        void parts.keep("replica", keepReplicaWarm({ ...warm, ...of }, living));
       }
       const backAgain = (): boolean =>
-        this.#phase !== "stopping" &&
-        (this.#news.kind === "serving" || (this.#news.kind === "none" && prefix.state.seat === undefined));
-      void this.#keep("restarted", endRestart({ client, options, clock }, this.#view, backAgain, living), ending, parts);
-      void this.#keep("flags", tellIgnoredPolicy({ options, view: this.#view, log }, living), ending, parts);
-      if (begin.kind !== "found")
-        void this.#keep("size", tellIgnoredSize({ client, options, clock, log }, living), ending, parts);
-      void this.#keep("ready", this.#announce(begin.kind === "found", living), ending, parts);
+        this.#self.phase !== "stopping" &&
+        (this.#self.news.kind === "serving" || (this.#self.news.kind === "none" && prefix.state.seat === undefined));
+      void parts.keep("restarted", endRestart({ client, options, clock }, this.#view, backAgain, living));
+      void parts.keep("flags", tellIgnoredPolicy({ options, view: this.#view, log }, living));
+      if (begin.kind !== "found") void parts.keep("size", tellIgnoredSize({ client, options, clock, log }, living));
+      void parts.keep("ready", this.#announce(begin.kind === "found", living));
       try {
         const ends = { client, machine, options, prefix, view: this.#view, presence, clock, log };
-        const serverless = (): boolean => this.#news.kind === "none";
+        const serverless = (): boolean => this.#self.news.kind === "none";
         const cutOff = (): boolean => presence.session === undefined && prefix.state.seat === undefined;
         const why = await firstOf<"leave" | ClosedRecord | readonly string[]>(
           living,
@@ -312,8 +296,8 @@ export class AgentLife {
           (s) => untilClosed(ends, seen.revision, s),
           (s) => untilForsaken(ends, cutOff, s),
         );
-        this.#phase = "leaving";
-        this.#tell();
+        this.#self.phase = "leaving";
+        this.#self.tell();
         if (why === "leave") leftOver = await leave({ ...ends, serverless }, living);
         else if ("host" in why) {
           closed = why;
@@ -321,19 +305,18 @@ export class AgentLife {
         } else leftOver = await endForsaken(ends, why);
       } finally {
         // The session ends while the server still serves it, so that the keys go at once and not with the lease.
-        this.#phase = "stopping";
-        this.#tell();
+        this.#self.phase = "stopping";
+        this.#self.tell();
         if (leftOver?.how !== "left" && closed === undefined) await this.#announceRestart(prefix, client);
         present.abort(new DOMException("The agent ends", "AbortError"));
         await presenceDone;
       }
       return leftOver;
     } catch (error) {
-      if (ending.signal.aborted && !signal.aborted) throw ending.signal.reason as Error;
+      if (parts.failure.aborted && !signal.aborted) throw parts.failure.reason as Error;
       throw error;
     } finally {
-      ending.abort(new DOMException("The agent ends", "AbortError"));
-      await Promise.allSettled(parts);
+      await parts.end();
     }
   }
 
@@ -341,8 +324,8 @@ export class AgentLife {
     const { clock, log } = this.#deps;
     const { keys, hostname, sessionTtlMs: ttlMs } = this.#options;
     const presence = new Presence({ client, keys, hostname, clock, log, view: this.#view, ttlMs }, first);
-    this.#presence = presence;
-    this.#showServer();
+    this.#self.presence = presence;
+    this.#self.showServer();
     return presence;
   }
 
@@ -359,18 +342,18 @@ export class AgentLife {
     { prefix, client, binary }: { readonly prefix: Prefix; readonly client: EtcdClient; readonly binary: Binary | undefined },
     signal: AbortSignal,
   ): Promise<"leave" | "over"> {
-    const { clock, log } = this.#deps;
-    this.#phase = "safe-mode";
-    this.#setProblem("crashes", safeModeProblem);
-    const first = this.#firstAppearance(prefix, binary, safeModeProblem);
+    const { clock, log, proof } = this.#deps;
+    this.#self.phase = "safe-mode";
+    this.#self.setProblem("crashes", safeModeProblem);
+    const first = firstAppearance(this.#options, prefix, binary, proof, safeModeProblem);
     let end: "leave" | "over" | undefined;
     try {
       const presence = this.#present(client, first);
       return (end = await safeMode({ prefix, presence, clock, log }, (s) => this.#untilLeaveAsked(s), signal));
     } finally {
       if (end !== "over") await this.#announceRestart(prefix, client);
-      this.#presence = undefined;
-      this.#setProblem("crashes", undefined);
+      this.#self.presence = undefined;
+      this.#self.setProblem("crashes", undefined);
     }
   }
 
@@ -378,26 +361,6 @@ export class AgentLife {
   async #calm(prefix: Prefix, signal: AbortSignal): Promise<void> {
     await this.#deps.clock.sleep(crashWindowMs, signal);
     await forgetStarts(prefix);
-  }
-
-  /** Runs a part that should never end; when it fails, the agent ends with its error. */
-  #keep(
-    name: string,
-    part: Promise<unknown> | undefined,
-    ending: AbortController,
-    parts: Promise<unknown>[],
-    quiet?: AbortSignal,
-  ): Promise<void> {
-    const kept = (part ?? Promise.resolve()).then(
-      () => undefined,
-      (error: unknown) => {
-        if (ending.signal.aborted || this.#stopping.signal.aborted || quiet?.aborted === true) return;
-        this.#deps.log.error({ err: error, part: name }, "a part of the agent failed");
-        ending.abort(error);
-      },
-    );
-    parts.push(kept);
-    return kept;
   }
 
   #superviseWith(prefix: Prefix, client: EtcdClient, binary: Binary, volunteer: Volunteer): ServerSupervisor {
@@ -420,122 +383,37 @@ export class AgentLife {
     });
   }
 
-  #firstAppearance(prefix: Prefix, binary: Binary | undefined, unfit: string | undefined): Appearance {
-    const { zone, priority, advertiseServerUrls, server, given, chooser } = this.#options;
-    const volunteering = server && unfit === undefined;
-    return {
-      record: {
-        schema: 1,
-        identity: prefix.state.identity,
-        instance: prefix.state.instance,
-        quorate: quorateVersion,
-        ...(binary ? { etcd: binary.version } : {}),
-        zone,
-        priority,
-        volunteering,
-        server: "none",
-        proof: this.#deps.proof,
-        ...(Object.keys(given.policy).length === 0 ? {} : { flags: given.policy }),
-        ...(chooser === dynamicSize ? {} : { chooser: chooser.name }),
-      },
-      volunteer: volunteering ? advertiseServerUrls.join(",") : undefined,
-      endpoints: undefined,
-      leaving: undefined,
-    };
-  }
-
   async #announce(founded: boolean, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#deps;
-    const server = this.#supervisor?.server;
+    const server = this.#self.supervisor?.server;
     if (founded && server) await assertUnknown(server, clock, signal);
-    await this.#view.until(() => this.#view.complete && this.#presence?.written === true, signal);
-    this.#phase = this.#leaving ? "leaving" : "running";
-    this.#tell();
-    log.info({ role: this.#role() }, "ready");
+    await this.#view.until(() => this.#view.complete && this.#self.presence?.written === true, signal);
+    this.#self.phase = this.#leaving ? "leaving" : "running";
+    this.#self.tell();
+    log.info({ role: this.#self.role() }, "ready");
     this.#setReady();
   }
 
   #onServerNews(news: ServerNews): void {
-    const before = this.#news;
-    if (JSON.stringify(before) === JSON.stringify(news)) {
+    const before = this.#self.news;
+    if (!this.#self.hear(news)) {
       // The data folder may have begun anew all the same: what is nominated must be this instance.
-      if (this.#presence?.wanted.record.instance !== this.#prefix?.state.instance) this.#showServer();
+      if (this.#self.presence?.wanted.record.instance !== this.#self.prefix?.state.instance) this.#self.showServer();
       return;
     }
-    this.#news = news;
     if (news.kind === "serving" && before.kind !== "serving") {
-      const server = this.#supervisor?.server;
+      const server = this.#self.supervisor?.server;
       if (server) this.#deps.onServerReady(server);
     }
     this.#deps.log.info({ server: news }, "server state");
-    this.#showServer();
+    this.#self.showServer();
     this.#bell.ring();
     this.#view.ring();
-    this.#tell();
-  }
-
-  /** Writes what the server is into this agent's keys. */
-  #showServer(): void {
-    const news = this.#news;
-    const serves = news.kind === "serving" && !news.learner;
-    const problem = "problem" in news ? news.problem : this.#problem;
-    this.#presence?.show({
-      endpoints: serves ? this.#options.advertiseClientUrls.join(",") : undefined,
-      record: {
-        server: news.kind,
-        member: "memberId" in news ? news.memberId : undefined,
-        instance: this.#prefix?.state.instance ?? "",
-        problem,
-      },
-    });
-  }
-
-  /** The first of what is wrong is shown. */
-  #setProblem(about: "crashes" | "ports" | "space" | "etcd", problem: string | undefined): void {
-    if (problem === undefined) this.#problems.delete(about);
-    else this.#problems.set(about, problem);
-    this.#showServer();
-    this.#tell();
-  }
-
-  get #problem(): string | undefined {
-    return [...this.#problems.values()][0];
+    this.#self.tell();
   }
 
   async #untilLeaveAsked(signal: AbortSignal): Promise<"leave"> {
     while (!this.#leaving) await this.#bell.wait(signal);
     return "leave";
-  }
-
-  #role(): AgentStatus["role"] {
-    if (this.#news.kind === "serving") return this.#news.learner ? "learner" : "voter";
-    return this.#options.server ? "spare" : "client";
-  }
-
-  #tell(): void {
-    const plan = this.#view.plan();
-    const serving = this.#news.kind === "serving";
-    const status: AgentStatus = {
-      hostname: this.#options.hostname,
-      phase: this.#phase,
-      role: this.#role(),
-      leader: this.#view.leader(),
-      leading: this.#leading,
-      prefix: this.#prefix?.folder ?? this.#options.prefix,
-      clusterId: this.#prefix?.state.clusterId,
-      memberId: "memberId" in this.#news ? this.#news.memberId : undefined,
-      serverPid: this.#supervisor?.server?.pid,
-      clientUrls: serving ? this.#options.advertiseClientUrls : [],
-      endpoints: this.#client?.endpoints.urls() ?? this.#options.seeds,
-      members: [...this.#view.seats()].filter(([, seat]) => seat.member !== undefined).map(([host]) => host),
-      idealClusterSize: plan?.ideal,
-      failureTolerance: plan?.failureTolerance,
-      because: plan?.because,
-      problem: ("problem" in this.#news ? this.#news.problem : this.#problem) ?? this.#cannotLead,
-    };
-    const text = JSON.stringify(status);
-    if (text === this.#status) return;
-    this.#status = text;
-    this.#deps.onStatus(status);
   }
 }
