@@ -1,25 +1,56 @@
 import { readFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 
 const lowest = 12_000;
-/** Each process looks through a stretch of its own first, so that two that choose at the same moment do not choose the same. */
+/** Ports are handed out from stretches of this many, each of which one process at a time has to itself. */
 const stretch = 400;
-let next = 0;
+
+/** The stretch this process has, and how far it has got in it. Its first port is never handed out: it is held as the claim. */
+let mine: { readonly first: number; next: number } | undefined;
+let turn: Promise<unknown> = Promise.resolve();
 
 /**
  * `n` different ports of 127.0.0.1 that nobody listens on, from below the range the system takes the ports of outgoing connections
- * from: for servers that start a while after the ports were chosen, or start again on them.
+ * from: for servers that start a while after the ports were chosen, or start again on them. No port is given twice, to this process
+ * or to another that asks here, as long as this one runs: a server that is down for a while finds its port free when it comes back,
+ * and nobody else's server answers there meanwhile.
  */
-export async function freePorts(n: number): Promise<readonly number[]> {
-  const highest = Math.max(lowest + stretch, ephemeralFrom());
-  const stretches = Math.floor((highest - lowest) / stretch);
+export function freePorts(n: number): Promise<readonly number[]> {
+  const found = turn.then(() => choose(n));
+  turn = found.catch(() => undefined);
+  return found;
+}
+
+async function choose(n: number): Promise<readonly number[]> {
   const found: number[] = [];
-  for (let tries = 0; found.length < n; tries++) {
-    if (tries > highest - lowest) throw new Error(`Cannot find ${n} free ports between ${lowest} and ${highest}`);
-    const port = lowest + (((process.pid % stretches) * stretch + next++) % (highest - lowest));
-    if (await isFree(port)) found.push(port);
+  while (found.length < n) {
+    mine ??= await claim();
+    if (mine.next === mine.first + stretch) {
+      mine = await claim();
+      continue;
+    }
+    const port = mine.next++;
+    const server = await listenAt(port);
+    if (server === undefined) continue;
+    await new Promise((resolve) => server.close(resolve));
+    found.push(port);
   }
   return found;
+}
+
+/** Takes a stretch that nobody has, by listening on its first port until this process ends. */
+async function claim(): Promise<{ readonly first: number; next: number }> {
+  const stretches = Math.max(1, Math.floor((ephemeralFrom() - lowest) / stretch));
+  for (let i = 0; i < stretches; i++) {
+    const first = lowest + ((process.pid + i) % stretches) * stretch;
+    const held = await listenAt(first);
+    if (held === undefined) continue;
+    held.unref();
+    return { first, next: first + 1 };
+  }
+  throw new Error(
+    `Cannot find free ports between ${lowest} and ${lowest + stretches * stretch}: something listens at each ${stretch}th`,
+  );
 }
 
 /** Where the ports of outgoing connections begin: 32768 unless the machine says otherwise. */
@@ -31,16 +62,14 @@ function ephemeralFrom(): number {
   }
 }
 
-function isFree(port: number): Promise<boolean> {
+function listenAt(port: number): Promise<Server | undefined> {
   return new Promise((resolve) => {
-    const server = createServer();
+    const server = createServer((connection) => connection.destroy());
     server.once("error", () => {
-      resolve(false);
+      resolve(undefined);
     });
-    server.listen({ host: "127.0.0.1", port, exclusive: true }, () =>
-      server.close(() => {
-        resolve(true);
-      }),
-    );
+    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => {
+      resolve(server);
+    });
   });
 }

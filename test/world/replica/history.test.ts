@@ -4,6 +4,7 @@ import { ReplicaWrites } from "../../../src/world/replica/index.ts";
 import { QuorateError } from "../../../src/errors.ts";
 import { etcdVersions } from "../../support/etcd.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
+import { eventually } from "../../support/eventually.ts";
 import type { TestCluster } from "../../support/etcd-process.ts";
 import { isLinearizable } from "../../support/linearizable.ts";
 import type { Operation } from "../../support/linearizable.ts";
@@ -84,14 +85,22 @@ class History {
     });
   }
 
+  async read(
+    key: string,
+    get: (key: string) => Promise<{ value: string | undefined; revision: number }>,
+    client = ++this.#client,
+  ): Promise<{ revision: number }> {
+    const calledMs = clock.nowMs();
+    const { value, revision } = await get(key);
+    this.operations.push({ client, kind: "read", key, value, calledMs, returnedMs: clock.nowMs(), revision });
+    return { revision };
+  }
+
   reader(get: (key: string) => Promise<{ value: string | undefined; revision: number }>): void {
     const client = ++this.#client;
     this.loop(async (n) => {
-      const key = registers[n % registers.length]!;
-      const calledMs = clock.nowMs();
       try {
-        const { value, revision } = await get(key);
-        this.operations.push({ client, kind: "read", key, value, calledMs, returnedMs: clock.nowMs(), revision });
+        await this.read(registers[n % registers.length]!, get, client);
       } catch (error) {
         if (!(error instanceof QuorateError)) throw error;
         this.failures.push(error.code);
@@ -202,26 +211,32 @@ test("the checker refuses serializable reads of a follower that is cut off", asy
   const client = clientTo([etcd.urls[0]!]);
   const behind = clientTo([etcd.urls[2]!]);
   const history = new History();
-  history.writer((key, value) => client.put(key, value));
-  history.reader(async (key) => {
+  const written = (key: string): number => Math.max(0, ...history.of(key).map((one) => one.revision));
+  const readBehind = async (key: string): Promise<{ value: string | undefined; revision: number }> => {
     const kind = { what: "read", repeatable: true, writes: false, requireLeader: false };
-    const found = await behind.caller.run(kind, { timeoutMs: 1_000 }, ({ kv }) =>
+    const found = await behind.caller.run(kind, { timeoutMs: 10_000 }, ({ kv }) =>
       kv.range({ key: Buffer.from(key), serializable: true }),
     );
     return { value: found.kvs[0]?.value.toString(), revision: Number(found.header.revision) };
-  });
-  history.reader(async (key) => {
-    const { entry, revision } = await client.get(key);
-    return { value: entry?.value, revision };
-  });
-  await clock.sleep(300, never);
-  // Behind the others by what it missed while it stood still, and still answering from there.
-  for (let i = 0; i < 10; i++) {
+  };
+  history.writer((key, value) => client.put(key, value));
+  await eventually("every key is written", () => registers.every((key) => written(key) > 0));
+  // Asked while it stands still, after the others have acknowledged more, it answers from where it stood before it catches up.
+  const stale = new Set<string>();
+  for (let i = 0; i < 20 && stale.size === 0; i++) {
+    await readBehind(registers[0]!);
+    const before = new Map(registers.map((key) => [key, written(key)]));
     etcd.nodes[2]!.pause();
-    await clock.sleep(150, never);
+    await eventually("every key is written again", () => registers.every((key) => written(key) > before.get(key)!));
+    const reads = registers.map(async (key) => {
+      const acknowledged = written(key);
+      const { revision } = await history.read(key, readBehind);
+      if (revision < acknowledged) stale.add(key);
+    });
     etcd.nodes[2]!.resume();
-    await clock.sleep(20, never);
+    await Promise.all(reads);
   }
   await history.stop();
+  expect(stale.size).toBeGreaterThan(0);
   expect(registers.every((key) => isLinearizable(history.of(key)))).toBe(false);
 });
