@@ -89,15 +89,19 @@ export class Agent implements AsyncDisposable {
     return this.exited;
   }
 
-  /** Stops in place: the server ends, the seat and its data stay, as for a restart of the host. Settles when it has ended. Idempotent. */
+  /**
+   * Stops in place: the server ends, the seat and its data stay, as for a restart of the host. Raft leadership is handed over first; and
+   * while others are away, so that the cluster would be left without quorum, it waits for them, for at most 20 s. Settles when it has
+   * ended. Idempotent.
+   */
   async stop(): Promise<AgentExit> {
     this.#life.stop();
     return this.exited;
   }
 
-  /** Waits for nobody any more: a leave that is under way becomes a stop in place. */
+  /** Waits for nobody any more: a leave that is under way becomes a stop in place, and a stop goes on at once. */
   hurry(): void {
-    this.#life.stop();
+    this.#life.hurry();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -28,6 +28,7 @@ import type { Machine, RunningServer } from "./machine.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 import { Self, firstAppearance } from "./self.ts";
 import { keepSpace } from "./server/space.ts";
+import { beforeStop, stopWaitMs } from "./stop-in-place.ts";
 import { ServerSupervisor, type ServerNews } from "./server/supervisor.ts";
 import type { Prefix } from "./begin/state.ts";
 import type { AgentExit, AgentStatus } from "./status.ts";
@@ -55,6 +56,7 @@ export class AgentLife {
   readonly #view: ControlView;
   readonly #self: Self;
   readonly #stopping = new AbortController();
+  readonly #hurried = new AbortController();
   readonly #bell = new Doorbell();
   #setReady: () => void = () => undefined;
   #failReady: (error: unknown) => void = () => undefined;
@@ -75,6 +77,12 @@ export class AgentLife {
     if (this.#leaving) return;
     this.#leaving = true;
     this.#bell.ring();
+  }
+
+  /** Stops, and waits for nobody before that. */
+  hurry(): void {
+    this.#hurried.abort(new DOMException("The agent was asked to hurry", "AbortError"));
+    this.stop();
   }
 
   stop(): void {
@@ -307,7 +315,8 @@ export class AgentLife {
         // The session ends while the server still serves it, so that the keys go at once and not with the lease.
         this.#self.phase = "stopping";
         this.#self.tell();
-        if (leftOver?.how !== "left" && closed === undefined) await this.#announceRestart(prefix, client);
+        if (leftOver?.how !== "left" && closed === undefined)
+          await this.#stopInPlace(prefix, client, this.#waitMs(signal, leftOver));
         present.abort(new DOMException("The agent ends", "AbortError"));
         await presenceDone;
       }
@@ -329,12 +338,30 @@ export class AgentLife {
     return presence;
   }
 
-  async #announceRestart(prefix: Prefix, client: EtcdClient): Promise<void> {
-    const { clock } = this.#deps;
+  /** Before the session and the server end: the seat is kept, and the others are left with a quorum, which a stop waits for. */
+  async #stopInPlace(prefix: Prefix, client: EtcdClient, waitMs: number): Promise<void> {
+    const { clock, log } = this.#deps;
     const options = this.#options;
-    if (prefix.state.seat === undefined || options.prefix === undefined) return;
+    const { seat } = prefix.state;
+    if (seat === undefined || options.prefix === undefined) return;
     const { restartGraceMs } = this.#view.policy() ?? options.policy;
-    await announceRestart({ client, options, clock }, restartGraceMs).catch(() => undefined);
+    try {
+      await announceRestart({ client, options, clock }, restartGraceMs);
+    } catch (error) {
+      // Who is neither there nor known to come back is replaced: so the session is left to expire, and no sooner.
+      this.#self.presence?.leaveLease();
+      log.warn({ err: error }, "nobody could be told that this host comes back");
+      return;
+    }
+    if (this.#self.news.kind !== "serving" || this.#hurried.signal.aborted) return;
+    await beforeStop({ client, options, clock, log }, seat.memberId, waitMs, this.#hurried.signal).catch((error: unknown) => {
+      if (!this.#hurried.signal.aborted) throw error;
+    });
+  }
+
+  /** A stop that somebody asked for waits; one that follows a leave has waited, and one after a failure must not. */
+  #waitMs(signal: AbortSignal, leftOver: AgentExit | undefined): number {
+    return signal.aborted && leftOver === undefined ? stopWaitMs : 0;
   }
 
   /** Safe mode, from the start of the server on. The view follows nothing meanwhile. */
@@ -351,7 +378,7 @@ export class AgentLife {
       const presence = this.#present(client, first);
       return (end = await safeMode({ prefix, presence, clock, log }, (s) => this.#untilLeaveAsked(s), signal));
     } finally {
-      if (end !== "over") await this.#announceRestart(prefix, client);
+      if (end !== "over") await this.#stopInPlace(prefix, client, end === undefined ? stopWaitMs : 0);
       this.#self.presence = undefined;
       this.#self.setProblem("crashes", undefined);
     }

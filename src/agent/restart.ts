@@ -13,7 +13,11 @@ interface RestartDeps {
   readonly clock: Clock;
 }
 
-/** Keeps the seat for `graceMs` although the session ends: this host means to come back. */
+/**
+ * Keeps the seat for `graceMs` although the session ends: this host means to come back.
+ *
+ * @throws QuorateError DEADLINE where that was not acknowledged within 2 s, or as every call of the client
+ */
 export async function announceRestart({ client, options, clock }: RestartDeps, graceMs: number): Promise<void> {
   await within(
     announceMs,

@@ -99,13 +99,18 @@ export class Session implements AsyncDisposable {
     return (this.#closed ??= this.#close());
   }
 
+  /** Fires the signal and ends keepalives; the lease is left to expire. Idempotent. */
+  async abandon(): Promise<void> {
+    this.#over.abort(new QuorateError("CLOSED", "Cannot use the session: it was closed"));
+    await this.#loops;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
   async #close(): Promise<void> {
-    this.#over.abort(new QuorateError("CLOSED", "Cannot use the session: it was closed"));
-    await this.#loops;
+    await this.abandon();
     if (this.#client.caller.closing.aborted) return;
     const kind = { what: `revoke lease ${this.leaseHex}`, repeatable: true, writes: true };
     try {

@@ -30,7 +30,8 @@ export async function host(
 export function start(options: AgentOptions, deps: AgentDeps = {}): Agent {
   const agent = startAgent(options, deps);
   onTestFinished(async () => {
-    await agent.stop();
+    agent.hurry();
+    await agent.exited;
   });
   return agent;
 }

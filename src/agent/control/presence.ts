@@ -51,6 +51,7 @@ export class Presence {
   #writtenRevision = 0;
   #session: Session | undefined;
   #saidNoSpace = false;
+  #leaseStays = false;
 
   constructor(deps: PresenceDeps, first: Appearance) {
     this.#deps = deps;
@@ -70,6 +71,11 @@ export class Presence {
   show(change: Partial<Omit<Appearance, "record">> & { readonly record?: Partial<AgentRecord> }): void {
     this.#wanted = { ...this.#wanted, ...change, record: { ...this.#wanted.record, ...change.record } };
     this.#bell.ring();
+  }
+
+  /** From now on a session that ends is not revoked: its keys stay until the lease expires. */
+  leaveLease(): void {
+    this.#leaseStays = true;
   }
 
   /** What is wanted is in etcd. */
@@ -100,7 +106,7 @@ export class Presence {
         } finally {
           this.#session = undefined;
           this.#written.clear();
-          await session.close();
+          await (this.#leaseStays ? session.abandon() : session.close());
         }
       } catch (error) {
         signal.throwIfAborted();
