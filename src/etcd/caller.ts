@@ -18,6 +18,8 @@ const defaultTimeoutMs = 2_000;
 const leastTryMs = 250;
 /** The same where there is no other: a request to a raft leader that is gone hangs, a repetition is answered (FACTS.md). */
 const leastLoneTryMs = 1_000;
+/** Tokens that one call gets: one may expire on its way where a process or machine stands still, or reach a server that has not heard of it. */
+const mostRenewals = 5;
 /** Between rounds over all endpoints. */
 const pauseMs = { first: 20, most: 250 };
 
@@ -57,6 +59,7 @@ export class Caller {
   readonly #deadlines: Deadlines;
   /** Undefined where nobody logs in. */
   readonly credentials: Credentials | undefined;
+  readonly login: Login | undefined;
   #clusterId: string | undefined;
 
   constructor(
@@ -75,6 +78,7 @@ export class Caller {
     this.#onForeign = onForeign;
     this.#refusedMs = refusedMs ?? Infinity;
     this.#deadlines = new Deadlines(clock);
+    this.login = login;
     this.credentials = login && new Credentials(clock, () => this.#authenticate(login));
     // Every stream and session ends with the client: many listeners are no leak.
     setMaxListeners(0, this.closing);
@@ -156,7 +160,7 @@ export class Caller {
     let failure: QuorateError | undefined;
     let refused = this.#clusterId === undefined;
     let pause = pauseMs.first;
-    let renewed = false;
+    let renewals = 0;
     for (;;) {
       this.admit(options.signal);
       const left = untilMs - this.clock.nowMs();
@@ -177,8 +181,8 @@ export class Caller {
       const shareMs = pinned ? left : shareOf(left, untried.length);
       const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, pinned }, options, attempt);
       if ("value" in result) return result.value;
-      if (this.credentials !== undefined && !renewed && isStaleToken(result.failure)) {
-        renewed = true;
+      if (this.credentials !== undefined && renewals < mostRenewals && isStaleToken(result.failure)) {
+        renewals++;
         tried.delete(endpoint);
         continue;
       }

@@ -10,6 +10,7 @@ import * as membership from "./membership.ts";
 import { lateFailure } from "./failure.ts";
 import { KeepAlives } from "./keepalives.ts";
 import { networkWires, type Wires } from "./link.ts";
+import { Successors, type Succession } from "./successor.ts";
 import type { CallOptions, EndpointStatus, KeyValue, Membership, Op, RangeResult, Txn, TxnResult } from "./types.ts";
 import { WatchStreams } from "./watch-streams.ts";
 
@@ -25,6 +26,13 @@ export interface EtcdClientOptions {
   readonly login?: Login;
   /** Raised each time another cluster answers on one of the endpoints; nothing of it is used, and the endpoint is left alone for a while. */
   readonly onForeign?: (foreign: Foreign) => void;
+  /**
+   * The key of the marker. Where another cluster answers whose marker names the present one as its predecessor, the client goes over to
+   * it, as by {@link EtcdClient.followSuccessor}. Default: it is never followed.
+   */
+  readonly markerKey?: string;
+  /** The client has gone over. */
+  readonly onSuccessor?: (succession: Succession) => void;
   /**
    * How long, in milliseconds, a call goes on while every endpoint refuses connections, and none has ever answered. Default: as long as
    * the call may take, as for servers that are just starting.
@@ -68,10 +76,16 @@ export class EtcdClient implements AsyncDisposable {
       options.clock,
       options.log,
       options.clusterId,
-      options.onForeign,
+      (foreign) => {
+        options.onForeign?.(foreign);
+        successors?.met(foreign);
+      },
       options.login,
       options.refusedMs,
     );
+    const { markerKey } = options;
+    const successors =
+      markerKey === undefined ? undefined : new Successors(this.caller, markerKey, options.log, options.onSuccessor);
     this.keepAlives = new KeepAlives(this.caller);
     this.watches = new WatchStreams(this.caller);
   }

@@ -1,7 +1,10 @@
 export { EtcdClient } from "./client.ts";
 export type { EtcdClientOptions } from "./client.ts";
+export { succeeds } from "./successor.ts";
+export type { Succession } from "./successor.ts";
 export type { Login } from "./credentials.ts";
 export type { CallHooks, Link, LinkHandlers, LinkStream, Rpcs, StreamMethod, Wires } from "./link.ts";
+export { followMembers, MemberEndpoints } from "./member-endpoints.ts";
 export { rpcsOver } from "./link.ts";
 export type {
   CallOptions,

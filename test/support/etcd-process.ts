@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -6,7 +6,7 @@ import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { etcdBinary } from "./etcd.ts";
+import { etcdBinary, etcdctlBinary } from "./etcd.ts";
 import { freePorts } from "./ports.ts";
 
 export interface EtcdNode {
@@ -55,7 +55,13 @@ process.on("exit", () => {
 /** `n` real etcd servers of one static cluster on free ports of 127.0.0.1, ready and with a raft leader. Not ours: no src/embed. */
 export async function startEtcd(
   n = 1,
-  options: { readonly binary?: string; readonly flags?: readonly string[]; readonly token?: string } = {},
+  options: {
+    readonly binary?: string;
+    readonly flags?: readonly string[];
+    readonly token?: string;
+    /** Path of a snapshot that is restored first: the data of one cluster under the id of another. */
+    readonly restore?: string;
+  } = {},
 ): Promise<TestCluster> {
   const folder = await mkdtemp(join(tmpdir(), "quorate-etcd-"));
   const ports = await freePorts(2 * n);
@@ -90,7 +96,10 @@ export async function startEtcd(
   };
   try {
     const initial = plans.map(({ name, peer }) => ({ name, peerUrl: peer }));
-    for (const plan of plans) make(plan, "new", initial);
+    for (const plan of plans) {
+      if (options.restore !== undefined) restore(options.restore, plan, join(folder, plan.name), initial, token);
+      make(plan, "new", initial);
+    }
     await Promise.all(nodes.map((node) => node.serves()));
   } catch (error) {
     await stop();
@@ -113,6 +122,19 @@ export async function startEtcd(
     stop,
     [Symbol.asyncDispose]: stop,
   };
+}
+
+function restore(
+  snapshot: string,
+  plan: { readonly name: string; readonly peer: string },
+  dataDir: string,
+  initial: readonly { readonly name: string; readonly peerUrl: string }[],
+  token: string,
+): void {
+  const members = initial.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(",");
+  const args = ["snapshot", "restore", snapshot, "--name", plan.name, "--data-dir", dataDir, "--initial-cluster", members];
+  const all = [...args, "--initial-cluster-token", token, "--initial-advertise-peer-urls", plan.peer];
+  execFileSync(etcdctlBinary(), all, { env: { ETCDCTL_API: "3" }, stdio: "pipe" });
 }
 
 class Node implements EtcdNode {
@@ -173,8 +195,12 @@ class Node implements EtcdNode {
     const child = spawn(this.#binary, this.#args, { stdio: ["ignore", "ignore", "pipe"], env });
     this.#child = child;
     if (child.pid !== undefined) leftovers.add(child.pid);
-    child.stderr.on("data", (text: Buffer) => {
-      this.lines.push(...text.toString().trimEnd().split("\n"));
+    // What arrives may end in the middle of a line.
+    let rest = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      this.lines.push(...lines);
       this.lines.splice(0, this.lines.length - 5_000);
     });
     child.once("exit", () => leftovers.delete(child.pid!));

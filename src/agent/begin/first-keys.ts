@@ -1,11 +1,17 @@
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { ClusterPolicy } from "../control/policy.ts";
-import { writeRecord } from "../control/records.ts";
+import { writeRecord, type Marker } from "../control/records.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 
-/** The marker that makes an etcd a cluster of Quorate's. */
-export function firstMarker(clusterId: string, { hostname }: ResolvedOptions): string {
-  return writeRecord("marker", { schema: 1, clusterId, foundedBy: hostname });
+/** Remembered at most: a client that was away for longer than so many restores starts anew. */
+const mostPredecessors = 20;
+
+/** The marker that makes an etcd a cluster of Quorate's. `before`: the one its data has, of a cluster whose backup it was restored from. */
+export function firstMarker(clusterId: string, { hostname }: ResolvedOptions, before?: Marker): string {
+  const first = { schema: 1, clusterId, foundedBy: hostname } as const;
+  if (before === undefined || before.clusterId === clusterId) return writeRecord("marker", first);
+  const predecessors = [...(before.predecessors ?? []), before.clusterId].slice(-mostPredecessors);
+  return writeRecord("marker", { ...first, predecessors });
 }
 
 /** The value of the policy key. */

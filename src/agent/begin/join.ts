@@ -194,7 +194,8 @@ async function assertOurs(
   const marker = entry && readRecord("marker", entry.value);
   if (marker && !isRefused(marker) && marker.clusterId === seen.clusterId) return;
   if (options.adopt) {
-    const value = firstMarker(seen.clusterId, options);
+    const before = marker && !isRefused(marker) ? marker : undefined;
+    const value = firstMarker(seen.clusterId, options, before);
     await client.txn(
       {
         compare: [
@@ -208,7 +209,7 @@ async function assertOurs(
     );
     await writeFirstKeys(client, options, undefined, signal);
     log.info(
-      { cluster: seen.clusterId, members: seen.members.map((row) => row.name) },
+      { cluster: seen.clusterId, members: seen.members.map((row) => row.name), predecessor: before?.clusterId },
       "adopted a cluster; its members stay as they are",
     );
     return;
@@ -219,7 +220,11 @@ async function assertOurs(
       marker && !isRefused(marker)
         ? `Cannot join through ${seen.endpoint}: its data says cluster ${marker.clusterId}, and it is ${seen.clusterId} (a restored backup?)`
         : `Cannot join through ${seen.endpoint}: that etcd was not started by Quorate (it has no ${options.keys.cluster} key)`,
-      { hint: "add --no-server to use it as it is, or --adopt to take it over; its members stay as they are" },
+      {
+        hint:
+          "add --no-server to use it as it is, or --adopt to take it over; its members stay as they are" +
+          (marker && !isRefused(marker) ? `, and what followed ${marker.clusterId} follows it then` : ""),
+      },
     ),
   );
 }

@@ -1,5 +1,5 @@
 import { firstOf, type Clock } from "../../clock.ts";
-import type { EtcdClient } from "../../etcd/index.ts";
+import { MemberEndpoints, type EtcdClient } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
 import { Doorbell } from "./doorbell.ts";
 import type { ResolvedOptions } from "../resolve.ts";
@@ -38,6 +38,7 @@ export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Pr
   const bell = new Doorbell();
   view.subscribe(bell, signal);
   let known: Serving = new Map();
+  const members = new MemberEndpoints(options.seeds);
   for (;;) {
     const now = view.endpointsByHost();
     if (now.size > 0) {
@@ -53,7 +54,7 @@ export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Pr
       if (serving.length > 0) client.endpoints.set(urls, votes ? own[0] : undefined);
       const keep = [...new Set(all)].toSorted();
       if (keep.join() !== prefix.state.endpoints.join()) await prefix.save({ endpoints: keep });
-    } else if (!options.server) await followMembers(deps, signal).catch(() => undefined);
+    } else if (!options.server) await followMembers(client, members, signal).catch(() => undefined);
     deps.onChange();
     if (now.size > 0 || options.server) await bell.wait(signal);
     else {
@@ -67,8 +68,7 @@ export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Pr
 }
 
 /** A plain etcd has no endpoint keys: its member list says where its voters serve. */
-async function followMembers({ client, options }: FollowDeps, signal: AbortSignal): Promise<void> {
-  const { members } = await client.readMembership({ signal });
-  const urls = members.filter((row) => !row.learner).flatMap((row) => row.clientUrls);
-  client.endpoints.set([...new Set([...options.seeds, ...urls])]);
+async function followMembers(client: EtcdClient, endpoints: MemberEndpoints, signal: AbortSignal): Promise<void> {
+  const urls = endpoints.of(await client.readMembership({ signal }));
+  if (urls !== undefined) client.endpoints.set(urls);
 }

@@ -29,7 +29,13 @@ const policyValues = z.object({
 const chooserName = z.string().regex(/^[A-Za-z0-9._-]{1,100}$/);
 
 /** `/quorate/cluster`: says that this etcd is a cluster of Quorate's, and which. */
-const marker = z.object({ schema: z.literal(1), clusterId: hexId, foundedBy: text });
+const marker = z.object({
+  schema: z.literal(1),
+  clusterId: hexId,
+  foundedBy: text,
+  /** The clusters whose data this one was made of, oldest first: who followed one of them follows this one. */
+  predecessors: z.array(hexId).max(20).optional(),
+});
 export type Marker = z.infer<typeof marker>;
 
 /** `/quorate/agents/<host>`: what an agent says of itself while its session lives. */

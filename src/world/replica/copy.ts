@@ -47,6 +47,11 @@ export class Copy {
     return this.#link?.trouble;
   }
 
+  /** There is no file, and will hardly be one: whoever needs something has to ask the cluster. */
+  get isRefused(): boolean {
+    return this.#reader === undefined && this.trouble !== undefined;
+  }
+
   get applied(): { readonly transactions: number; readonly changes: number; readonly ms: number } | undefined {
     return this.#link?.position?.applied;
   }
@@ -70,6 +75,11 @@ export class Copy {
 
   get history(): string {
     return this.#reader!.meta.history;
+  }
+
+  /** Of the cluster the file is a copy of, hex. */
+  get clusterId(): string {
+    return this.#reader!.meta.clusterId;
   }
 
   /** The file's, or a later one up to which nothing happened. */
@@ -184,8 +194,11 @@ export class Copy {
 
   #exchange(): void {
     const link = this.#link;
-    const file = link?.state?.file;
-    if (file === undefined || file === this.#shunned || link?.connected !== true) return;
+    if (link?.connected !== true) return;
+    const file = link.state?.file;
+    // What there is gets no newer.
+    if (link.state?.refused !== undefined) this.#drop();
+    if (file === undefined || file === this.#shunned) return;
     const path = join(this.#folder, file);
     if (this.#reader?.path === path) return;
     try {

@@ -4,10 +4,10 @@ import type { Server, Socket } from "node:net";
 import { uptime } from "node:os";
 import { systemClock } from "../../clock.ts";
 import { messageOf, QuorateError } from "../../errors.ts";
-import { EtcdClient } from "../../etcd/index.ts";
+import { EtcdClient, MemberEndpoints } from "../../etcd/index.ts";
 import { keysUnder } from "../../keys.ts";
 import type { FeederSettings } from "./feeder-settings.ts";
-import { bootId, groupId } from "./folder.ts";
+import { bootId, groupId, presentCluster } from "./folder.ts";
 import type { ReplicaFolder } from "./folder.ts";
 import { Follow } from "./follow.ts";
 import { Generations, TooLarge } from "./generations.ts";
@@ -36,6 +36,7 @@ class Feeder {
   readonly #users = new Map<Socket, { behind: boolean }>();
   readonly #over = new AbortController();
   readonly #generations: Generations;
+  readonly #members: MemberEndpoints;
   #endpoints: readonly string[];
   #client!: EtcdClient;
   #follow: Follow | undefined;
@@ -50,6 +51,7 @@ class Feeder {
     this.#left = left;
     this.#folder = folder;
     this.#endpoints = settings.endpoints;
+    this.#members = new MemberEndpoints(settings.endpoints);
     this.#generations = new Generations({
       folder,
       keys: keysUnder(settings.namespace),
@@ -66,6 +68,9 @@ class Feeder {
       onPosition: () => {
         this.#tellPosition();
       },
+      onTooLarge: (why) => {
+        this.#follow?.relist({ cause: "size", why });
+      },
     });
   }
 
@@ -76,7 +81,7 @@ class Feeder {
       const first = await this.#generations.inherit(this.#left, this.#settings.clusterId, this.#settings.distrust);
       await this.#folder.removeFiles(this.#generations.name);
       this.#judgedMs = systemClock.nowMs();
-      const clusterId = this.#settings.clusterId ?? this.#generations.clusterId;
+      const clusterId = presentCluster(this.#settings.clusterId, this.#left?.record) ?? this.#generations.clusterId;
       this.#client = EtcdClient.create({
         endpoints: this.#endpoints,
         clock: systemClock,
@@ -84,6 +89,11 @@ class Feeder {
         onForeign: ({ endpoint, found }) => {
           this.#foreign = `${endpoint} belongs to cluster ${found}`;
           this.#tellState();
+        },
+        markerKey: keysUnder(this.#settings.namespace).cluster,
+        onSuccessor: ({ predecessor }) => {
+          this.#generations.succeeded(predecessor);
+          this.#foreign = undefined;
         },
       });
       const range = keysUnder(this.#settings.namespace).aroundWorld;
@@ -105,7 +115,8 @@ class Feeder {
     if (this.#over.signal.aborted) return;
     if (!(error instanceof TooLarge) && !(error instanceof QuorateError)) throw error;
     this.#refused = messageOf(error);
-    this.#tellState();
+    this.#generations.withdraw();
+    await this.#folder.removeFiles(undefined);
     await new Promise<void>((resolve) => {
       this.#over.signal.addEventListener("abort", () => resolve(), { once: true });
     });
@@ -184,7 +195,7 @@ class Feeder {
   }
 
   #state(): FeederState {
-    const { name, clusterId, live, lost, progressPossible, relists, lastRelist, skipped } = this.#generations;
+    const { name, clusterId, live, lost, progressPossible, relists, lastRelist, skipped, predecessors } = this.#generations;
     return {
       kind: "state",
       pid: process.pid,
@@ -192,6 +203,7 @@ class Feeder {
       live,
       relists,
       skipped,
+      predecessors,
       ...(name === undefined ? {} : { file: name }),
       ...(clusterId === undefined ? {} : { clusterId }),
       ...(lost === undefined ? {} : { lost }),
@@ -243,9 +255,8 @@ class Feeder {
   async #learnEndpoints(): Promise<void> {
     if (!this.#generations.live) return;
     const found = await this.#client.readMembership({ signal: this.#over.signal }).catch(() => undefined);
-    const urls = found?.members.filter(({ learner }) => !learner).flatMap(({ clientUrls }) => clientUrls) ?? [];
-    const all = [...new Set([...this.#settings.endpoints, ...urls])];
-    if (urls.length === 0 || all.join() === this.#endpoints.join()) return;
+    const all = found && this.#members.of(found);
+    if (all === undefined || all.join() === this.#endpoints.join()) return;
     this.#endpoints = all;
     this.#client.endpoints.set(all);
     await this.#generations.writeRecord();

@@ -1,7 +1,8 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { constants, readFileSync } from "node:fs";
 import { access, chmod, chown, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { messageOf, QuorateError } from "../../errors.ts";
 
@@ -14,6 +15,8 @@ export interface FolderRecord {
   readonly history: string;
   /** Name of the file in force. */
   readonly file: string;
+  /** Clusters, in hex, that the present one was followed from: who still knows one of them means this one. */
+  readonly predecessors: readonly string[];
 }
 
 /** A unix socket's path has 107 bytes at most. */
@@ -65,12 +68,18 @@ export class ReplicaFolder {
   /** Undefined where there is none, or none that can be understood. */
   async record(): Promise<FolderRecord | undefined> {
     try {
-      const { namespace, clusterId, endpoints, history, file } = JSON.parse(
-        await readFile(this.#recordPath, "utf8"),
-      ) as FolderRecord;
+      const {
+        namespace,
+        clusterId,
+        endpoints,
+        history,
+        file,
+        predecessors = [],
+      } = JSON.parse(await readFile(this.#recordPath, "utf8")) as Omit<FolderRecord, "predecessors"> & Partial<FolderRecord>;
       const sound =
         [namespace, clusterId, history, file].every((text) => typeof text === "string") && ofName.exec(file)?.[1] === file;
-      return sound && Array.isArray(endpoints) ? { namespace, clusterId, endpoints, history, file } : undefined;
+      if (!sound || !Array.isArray(endpoints) || !Array.isArray(predecessors)) return undefined;
+      return { namespace, clusterId, endpoints, history, file, predecessors };
     } catch {
       return undefined;
     }
@@ -116,6 +125,27 @@ export class ReplicaFolder {
   get #recordPath(): string {
     return join(this.path, "replica.json");
   }
+}
+
+/** Where the programs of this user keep their replicas that have no other folder. */
+export function ownFolders(): string {
+  return join(homedir(), ".cache", "quorate", "world");
+}
+
+/** What the name of a folder there ends with, for that namespace. */
+export function ownSuffix(namespace: string): string {
+  return `-${createHash("sha256").update(namespace).digest("hex").slice(0, 12)}`;
+}
+
+/** The one of that cluster, hex, and namespace. */
+export function ownFolder(clusterId: string, namespace: string): ReplicaFolder {
+  return new ReplicaFolder(join(ownFolders(), `${clusterId}${ownSuffix(namespace)}`));
+}
+
+/** The cluster that is meant by `asked` in the folder of that record: the one it was followed to, where that has happened. */
+export function presentCluster(asked: string | undefined, record: FolderRecord | undefined): string | undefined {
+  if (asked === undefined) return record?.clusterId;
+  return record?.predecessors.includes(asked) === true ? record.clusterId : asked;
 }
 
 /** @throws QuorateError INVALID_OPTION */

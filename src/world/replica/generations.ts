@@ -6,7 +6,7 @@ import type { EtcdClient } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import type { RawChange } from "./entry.ts";
 import { ReplicaFile } from "./file.ts";
-import { groupId } from "./folder.ts";
+import { groupId, presentCluster } from "./folder.ts";
 import type { FolderRecord, ReplicaFolder } from "./folder.ts";
 import type { FollowTarget } from "./follow.ts";
 import { formatVersion } from "./format.ts";
@@ -32,6 +32,8 @@ export interface GenerationsOptions {
   /** Something else than the position is to be told. */
   readonly onState: () => void;
   readonly onPosition: () => void;
+  /** The file takes more than it may, with its log and its free pages: another listing may take less. */
+  readonly onTooLarge: (why: string) => void;
 }
 
 /** What an earlier feeder left: its record, and a copy of its file with what is to be said of it. */
@@ -46,6 +48,10 @@ export interface Estate {
 const pageBytes = 2 * 1024 * 1024;
 const pageSize = { first: 1_000, most: 20_000 };
 const listTimeoutMs = 10_000;
+/** Of what a file may take. */
+const mostListedAgain = 0.75;
+/** As many as a marker names. */
+const mostPredecessors = 20;
 
 /**
  * The files of one folder, of which one is in force. Every feeder begins with a new one, a copy of what was found sound; every
@@ -58,12 +64,16 @@ export class Generations implements FollowTarget {
   /** Of the cluster, where nothing of the World's happened behind the file's revision. */
   #revision = 0;
   #heardMs = 0;
+  /** The last file that took too much. */
+  #grown: string | undefined;
   #history: string = randomUUID();
   live = false;
   lost: string | undefined;
   progressPossible: boolean | undefined;
   relists: Partial<Record<RelistCause, number>> = {};
   lastRelist: Relist | undefined;
+  /** See FolderRecord. */
+  predecessors: readonly string[] = [];
   readonly applied = { transactions: 0, changes: 0, ms: 0 };
 
   constructor(options: GenerationsOptions) {
@@ -102,6 +112,7 @@ export class Generations implements FollowTarget {
     if (record.namespace !== keys.namespace)
       return { cause: "cluster", why: `it is a copy of the namespace ${record.namespace}` };
     this.#history = record.history;
+    this.predecessors = record.predecessors;
     const verdict = await left.verdict;
     if ("doubt" in verdict) {
       const format = verdict.doubt.startsWith("its format");
@@ -111,7 +122,7 @@ export class Generations implements FollowTarget {
     if (bootId === undefined || meta.bootId !== bootId) {
       return { cause: "reboot", why: "the machine was restarted since it was written" };
     }
-    if (meta.clusterId !== (clusterId ?? record.clusterId) || meta.namespace !== keys.namespace) {
+    if (meta.clusterId !== presentCluster(clusterId, record) || meta.namespace !== keys.namespace) {
       return { cause: "cluster", why: `it is a copy of cluster ${meta.clusterId}` };
     }
     const file = ReplicaFile.open(folder.filePath(name));
@@ -137,11 +148,15 @@ export class Generations implements FollowTarget {
       this.applied.ms += this.#options.nowMs() - from;
       this.applied.transactions++;
       this.applied.changes += changes.length;
-      const { size } = this.#file!;
-      if (size > this.#options.mostBytes) throw new TooLarge(size, this.#options.mostBytes);
     }
     this.#revision = Math.max(this.#revision, revision);
     this.#options.onPosition();
+    const { size } = this.#file!;
+    // Once: while it is listed anew, more may arrive.
+    if (size > this.#options.mostBytes && this.#grown !== this.#name) {
+      this.#grown = this.#name;
+      this.#options.onTooLarge(new TooLarge(size, this.#options.mostBytes).message);
+    }
   }
 
   progress(revision: number): void {
@@ -188,7 +203,9 @@ export class Generations implements FollowTarget {
     const file = ReplicaFile.create(folder.filePath(name), meta);
     try {
       const revision = await this.#list(file, from.endpoint, signal);
-      if (file.size > mostBytes) throw new TooLarge(file.size, mostBytes);
+      // One that was listed for its size must leave room, or it would be listed again at once.
+      const most = why.cause === "size" ? mostListedAgain * mostBytes : mostBytes;
+      if (file.size > most) throw new TooLarge(file.size, mostBytes);
       this.#heardMs = this.#options.uptimeMs();
       file.filled(revision, from.term, this.#heardMs);
       this.#revision = revision;
@@ -211,6 +228,11 @@ export class Generations implements FollowTarget {
     this.#file?.forgetDeadReaders();
   }
 
+  /** The client has gone over to the successor of that cluster; the listing that follows writes it down. */
+  succeeded(predecessor: string): void {
+    this.predecessors = [...this.predecessors.filter((id) => id !== predecessor), predecessor].slice(-mostPredecessors);
+  }
+
   /** Judges the file in force once more. */
   async judge(): Promise<string | undefined> {
     if (this.#name === undefined) return undefined;
@@ -230,7 +252,8 @@ export class Generations implements FollowTarget {
     if (this.#file === undefined || this.#name === undefined) return;
     const { folder, keys, group, endpoints } = this.#options;
     const { clusterId } = this.#file.meta;
-    const record = { namespace: keys.namespace, clusterId, endpoints: endpoints(), history: this.#history, file: this.#name };
+    const [history, file, predecessors] = [this.#history, this.#name, this.predecessors];
+    const record = { namespace: keys.namespace, clusterId, endpoints: endpoints(), history, file, predecessors };
     await folder.writeRecord(record, group === undefined ? 0o600 : 0o640);
   }
 

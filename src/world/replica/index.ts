@@ -1,3 +1,5 @@
+export { lookAtReplicas } from "./look.ts";
+export type { ReplicaLook } from "./look.ts";
 export { openReplica } from "./open.ts";
 export { Replica } from "./replica.ts";
 export { ReplicaWrites } from "./writes.ts";

@@ -1,14 +1,13 @@
-import { mkdir, readdir } from "node:fs/promises";
-import { homedir } from "node:os";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { createHash, randomInt } from "node:crypto";
+import { randomInt } from "node:crypto";
 import { QuorateError } from "../../errors.ts";
 import { EtcdClient } from "../../etcd/index.ts";
 import { keysUnder } from "../../keys.ts";
 import type { Keys } from "../../keys.ts";
 import { defaultMostBytes } from "./feeder-settings.ts";
 import type { FeederSettings } from "./feeder-settings.ts";
-import { groupId, ReplicaFolder } from "./folder.ts";
+import { groupId, ownFolder, ownFolders, ownSuffix, presentCluster, ReplicaFolder } from "./folder.ts";
 import { FeederLink } from "./link.ts";
 import { Replica } from "./replica.ts";
 import type { ReplicaOptions } from "./types.ts";
@@ -35,12 +34,13 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     });
   }
   const { clock, log } = options;
-  const clusterId = options.clusterId ?? record?.clusterId;
+  const clusterId = presentCluster(options.clusterId, record);
   const client = EtcdClient.create({
     endpoints,
     clock,
     ...(log === undefined ? {} : { log }),
     ...(clusterId === undefined ? {} : { clusterId }),
+    markerKey: keys.cluster,
   });
   try {
     const folder = options.replica === false ? undefined : await usableFolder(options, wanted, keys, client, because);
@@ -94,22 +94,21 @@ async function usableFolder(
     because.push(why);
     options.log?.warn({ why }, "the replica's folder is another one");
   }
-  const own = await ownFolder(options, keys, client);
+  const own = await cachedFolder(options, keys, client);
   await own.make(undefined);
   return own;
 }
 
 /** In the user's cache folder, by cluster and namespace; where the cluster does not answer, the copy that knows one of its endpoints. */
-async function ownFolder(options: ReplicaOptions, keys: Keys, client: EtcdClient): Promise<ReplicaFolder> {
-  const parent = join(homedir(), ".cache", "quorate", "world");
-  await mkdir(parent, { recursive: true, mode: 0o700 });
-  const suffix = createHash("sha256").update(keys.namespace).digest("hex").slice(0, 12);
+async function cachedFolder(options: ReplicaOptions, keys: Keys, client: EtcdClient): Promise<ReplicaFolder> {
+  const parent = ownFolders();
+  await new ReplicaFolder(parent).make(undefined);
   try {
     const clusterId = options.clusterId ?? (await readPosition(client, keys.aroundWorld, {})).clusterId;
-    return new ReplicaFolder(join(parent, `${clusterId}-${suffix}`));
+    return ownFolder(clusterId, keys.namespace);
   } catch (error) {
     for (const name of await readdir(parent)) {
-      if (!name.endsWith(`-${suffix}`)) continue;
+      if (!name.endsWith(ownSuffix(keys.namespace))) continue;
       const folder = new ReplicaFolder(join(parent, name));
       const record = await folder.record();
       if (record?.endpoints.some((url) => options.endpoints?.includes(url) === true) === true) return folder;

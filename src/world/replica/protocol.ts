@@ -29,6 +29,8 @@ export interface FeederState {
   readonly refused?: string;
   /** Endpoints of another cluster that answered: they are not listened to. */
   readonly foreign?: string;
+  /** Clusters, in hex, that the present one was followed from. */
+  readonly predecessors: readonly string[];
   /** Keys too long for a file. */
   readonly skipped: number;
 }

@@ -2,6 +2,7 @@ import { uptime } from "node:os";
 import { aborted, passOn, within } from "../../clock.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
+import { followMembers } from "../../etcd/index.ts";
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { KeyRange, Keys } from "../../keys.ts";
 import { compareWithCluster } from "./audit.ts";
@@ -9,9 +10,8 @@ import { Barrier } from "./barrier.ts";
 import { Copy } from "./copy.ts";
 import { Damaged } from "./entry.ts";
 import type { Entry } from "./entry.ts";
-import { FollowDirect } from "./follow-direct.ts";
+import { FollowRange } from "./follow-range.ts";
 import type { FeederLink } from "./link.ts";
-import { Subscription } from "./subscription.ts";
 import type {
   Following,
   OnReplicaNews,
@@ -38,6 +38,8 @@ export interface ReplicaParts {
 }
 
 const defaultTimeoutMs = 5_000;
+/** How often the members are asked for where there is no feeder. */
+const membersMs = 5_000;
 /** For one round of the barrier: who comes while one is under way waits for two. */
 const roundMs = defaultTimeoutMs / 2;
 
@@ -56,7 +58,7 @@ export class Replica implements AsyncDisposable {
   readonly #uptimeMs: () => number;
   readonly #copy: Copy | undefined;
   readonly #barrier: Barrier<number>;
-  readonly #subscriptions = new Set<Subscription | FollowDirect>();
+  readonly #subscriptions = new Set<FollowRange>();
   readonly #listeners = new Set<() => void>();
   readonly #over = new AbortController();
   readonly #barriers = { joined: 0, waitMs: 0, failed: 0 };
@@ -64,8 +66,10 @@ export class Replica implements AsyncDisposable {
   /** Session reads are not older than this, within one history. */
   #floor = 0;
   #floorHistory: string | undefined;
+  /** What was seen of a successor before the copy is of it. */
+  #ahead: { readonly clusterId: string; readonly revision: number } | undefined;
   /** The last linearizable look: when it was sent, and what the store had then. */
-  #looked = { atMs: -Infinity, revision: 0 };
+  #looked = { atMs: -Infinity, revision: 0, clusterId: "" };
   #closed: Promise<void> | undefined;
 
   constructor(parts: ReplicaParts) {
@@ -78,10 +82,11 @@ export class Replica implements AsyncDisposable {
     const { link, folder } = parts;
     if (link !== undefined && folder !== undefined) {
       this.#copy = new Copy(folder, link, () => {
+        this.#followFeeder();
         for (const subscription of this.#subscriptions) subscription.pump();
         this.#tell();
       });
-    }
+    } else void this.#followMembers();
     if (parts.auditEveryMs !== undefined) void this.#auditEvery(parts.auditEveryMs);
   }
 
@@ -145,16 +150,11 @@ export class Replica implements AsyncDisposable {
    */
   follow(range: KeyRange, onNews: OnReplicaNews): Following {
     this.#throwIfClosed(range.start);
-    const forget = (one: Subscription | FollowDirect): void => {
+    const made = new FollowRange({ client: this.client, clock: this.#clock, file: this.#copy }, range, onNews, (one) => {
       this.#subscriptions.delete(one);
-    };
-    const copy = this.#copy;
-    const made =
-      copy === undefined
-        ? new FollowDirect(this.client, range, onNews, this.#clock, forget)
-        : new Subscription(range, onNews, () => copy.source(), forget);
+    });
     this.#subscriptions.add(made);
-    copy?.start();
+    this.#copy?.start();
     made.pump();
     return made;
   }
@@ -179,7 +179,7 @@ export class Replica implements AsyncDisposable {
     const trouble = copy?.trouble;
     const state = this.#closed
       ? "closed"
-      : copy === undefined || (trouble !== undefined && !copy.isThere)
+      : copy === undefined || copy.isRefused
         ? "direct"
         : !copy.isThere
           ? "starting"
@@ -196,6 +196,7 @@ export class Replica implements AsyncDisposable {
       ageMs: copy?.ageMs(this.#uptimeMs()) ?? 0,
       lastRelist: copy?.state?.lastRelist,
       foreign: copy?.state?.foreign,
+      predecessors: copy?.state?.predecessors ?? [],
       lost: copy?.lost,
     };
   }
@@ -261,14 +262,21 @@ export class Replica implements AsyncDisposable {
     if (mode === "direct" || this.#copy === undefined) return false;
     const copy = this.#copy;
     // The usual case costs no more than this.
-    if (copy.isThere && (mode === "local" || (mode === "session" && copy.revision >= this.#floorOf(copy)))) return true;
+    if (
+      copy.isThere &&
+      (mode === "local" || (mode === "session" && this.#isPresent(copy) && copy.revision >= this.#floorOf(copy)))
+    )
+      return true;
     if (copy.isThere && mode === "linearizable" && copy.state?.progress === true && isPatient(options)) {
       // A timer for each of thousands would cost more than all of their reads.
       const revision = await this.#join();
-      if (copy.isAt(revision)) return true;
+      if (this.#isPresent(copy) && copy.isAt(revision)) return true;
     }
     if (!(await this.#hasCopy(options, "a read"))) return false;
     if (mode === "local") return true;
+    if (!this.#isPresent(copy)) {
+      await this.#waitFor(options, "the cluster's successor", (signal) => copy.until(() => this.#isPresent(copy), signal));
+    }
     const needs = await this.#needs(mode, options);
     if (needs === undefined) return false;
     if (copy.isAt(needs)) return true;
@@ -282,7 +290,10 @@ export class Replica implements AsyncDisposable {
   async #needs(mode: Exclude<ReadMode, "local" | "direct">, options: ReadOptions): Promise<number | undefined> {
     if (mode === "session") return this.#floorOf(this.#copy!);
     if (typeof mode === "object" && "atLeast" in mode) return mode.atLeast;
-    if (typeof mode === "object" && this.#clock.nowMs() - this.#looked.atMs <= mode.maxStaleMs) return this.#looked.revision;
+    const { atMs, clusterId, revision } = this.#looked;
+    const isRecent = (maxStaleMs: number): boolean =>
+      this.#clock.nowMs() - atMs <= maxStaleMs && clusterId === this.#copy!.clusterId;
+    if (typeof mode === "object" && isRecent(mode.maxStaleMs)) return revision;
     if (!(await this.#progressPossible(this.#copy!, options))) return undefined;
     return await this.#waitFor(options, "the cluster's revision", () => this.#join());
   }
@@ -304,10 +315,14 @@ export class Replica implements AsyncDisposable {
     const atMs = this.#clock.nowMs();
     try {
       return await this.#waitFor({ timeoutMs: roundMs }, "the cluster's revision", async (signal) => {
-        const { revision } = await readPosition(this.client, this.keys.aroundWorld, { signal, timeoutMs: roundMs });
-        await this.#copy?.reaches(revision, signal);
+        const options = { signal, timeoutMs: roundMs };
+        const { revision, clusterId } = await readPosition(this.client, this.keys.aroundWorld, options);
+        const copy = this.#copy;
+        // Revisions of two clusters do not compare.
+        if (copy !== undefined) await copy.until(() => copy.isThere && copy.clusterId === clusterId, signal);
+        await copy?.reaches(revision, signal);
         signal.throwIfAborted();
-        this.#looked = { atMs, revision };
+        this.#looked = { atMs, revision, clusterId };
         return revision;
       });
     } catch (error) {
@@ -385,22 +400,44 @@ export class Replica implements AsyncDisposable {
   #point(): { revision: number; ageMs: number } {
     const copy = this.#copy!;
     const { revision } = copy;
-    this.#raiseFloor(revision);
+    this.#floor = Math.max(this.#floorOf(copy), revision);
     return { revision, ageMs: copy.live ? 0 : copy.ageMs(this.#uptimeMs()) };
   }
 
+  /** What is read or written by the client raises the floor; of a successor the copy is not of yet, it will. */
   #raiseFloor(revision: number): void {
-    if (this.#copy !== undefined) this.#floorOf(this.#copy);
-    if (revision > this.#floor) this.#floor = revision;
+    const copy = this.#copy;
+    if (copy !== undefined) this.#floorOf(copy);
+    const { clusterId } = this.client;
+    if (copy === undefined || this.#isPresent(copy) || clusterId === undefined) this.#floor = Math.max(this.#floor, revision);
+    else if (this.#ahead?.clusterId !== clusterId || revision > this.#ahead.revision) this.#ahead = { clusterId, revision };
   }
 
   /** A store that went back has another history: what was seen of the other one says nothing of this. */
   #floorOf(copy: Copy): number {
     if (copy.isThere && copy.history !== this.#floorHistory) {
-      if (this.#floorHistory !== undefined) this.#floor = 0;
+      if (this.#floorHistory !== undefined) this.#floor = this.#ahead?.clusterId === copy.clusterId ? this.#ahead.revision : 0;
       this.#floorHistory = copy.history;
+      this.#ahead = undefined;
     }
     return this.#floor;
+  }
+
+  /** Of the cluster that the client asks and writes to; true while there is none. */
+  #isPresent(copy: Copy): boolean {
+    const { clusterId } = this.client;
+    return clusterId === undefined || !copy.isThere || copy.clusterId === clusterId;
+  }
+
+  /** The feeder knows which members there are, and finds out first where the cluster has a successor. */
+  #followFeeder(): void {
+    const state = this.#copy?.state;
+    if (state === undefined || this.#closed) return;
+    const { clusterId } = this.client;
+    if (clusterId !== undefined && state.clusterId !== undefined && state.predecessors.includes(clusterId))
+      this.client.followSuccessor(state.clusterId);
+    // Where the feeder itself finds nobody, what was given here may be better.
+    if (state.live && state.endpoints.join() !== this.client.endpoints.urls().join()) this.client.endpoints.set(state.endpoints);
   }
 
   #copyNow<T>(what: string, read: (copy: Copy) => T): T {
@@ -409,7 +446,7 @@ export class Replica implements AsyncDisposable {
     copy?.start();
     if (copy?.isThere !== true) throw new QuorateError("STALE", `Cannot read ${what}: there is no copy yet`, { retryable: true });
     const found = this.#checked(() => read(copy));
-    this.#raiseFloor(copy.revision);
+    this.#floor = Math.max(this.#floorOf(copy), copy.revision);
     return found;
   }
 
@@ -425,6 +462,13 @@ export class Replica implements AsyncDisposable {
 
   #throwIfClosed(what: string): void {
     if (this.#closed) throw new QuorateError("CLOSED", `Cannot read ${what}: the replica was closed`);
+  }
+
+  /** Without a feeder nobody else finds out where the members are now. */
+  async #followMembers(): Promise<void> {
+    const { client, clock } = this.#parts;
+    const options = { seeds: client.endpoints.urls(), everyMs: membersMs, clock };
+    await followMembers(client, options, this.#over.signal).catch(() => undefined);
   }
 
   async #auditEvery(ms: number): Promise<void> {

@@ -75,6 +75,8 @@ export interface ReplicaStatus {
   readonly lastRelist: Relist | undefined;
   /** Of another cluster that answers on a known address and is not listened to. */
   readonly foreign: string | undefined;
+  /** Clusters, in hex, whose successor the present one is: their replica has followed it. */
+  readonly predecessors: readonly string[];
   /** Why the cluster is out of reach. */
   readonly lost: string | undefined;
 }

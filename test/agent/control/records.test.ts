@@ -12,7 +12,10 @@ const schema = fc.constant(1 as const);
 
 /** Everything each record may be. `requiredKeys` leaves the others out now and then. */
 const records: { readonly [K in RecordKind]: fc.Arbitrary<RecordOf<K>> } = {
-  marker: fc.record({ schema, clusterId: id, foundedBy: text }),
+  marker: fc.record(
+    { schema, clusterId: id, foundedBy: text, predecessors: fc.array(id, { maxLength: 20 }) },
+    { requiredKeys: ["schema", "clusterId", "foundedBy"] },
+  ),
   agentRecord: fc.record(
     {
       schema,

@@ -7,9 +7,7 @@ import { Follow } from "./follow.ts";
 import type { FollowTarget } from "./follow.ts";
 import type { Relist } from "./protocol.ts";
 import { revisionOfChange } from "./snapshot.ts";
-import { Subscription } from "./subscription.ts";
 import type { Source } from "./subscription.ts";
-import type { Following, OnReplicaNews } from "./types.ts";
 import { named, rawChange, readPage } from "./wire.ts";
 import type { Position } from "./wire.ts";
 
@@ -17,36 +15,35 @@ import type { Position } from "./wire.ts";
 const mostWaiting = 10_000;
 const pageSize = 1_000;
 
-/** Follows one range without a replica: a watch of its own, with the same promises. */
-export class FollowDirect implements Following, FollowTarget, Source {
-  readonly over: Promise<void>;
+/** One range in this process's memory, kept by a watch of its own: what a subscription reads from where there is no replica. */
+export class RangeCopy implements FollowTarget {
   readonly #client: EtcdClient;
   readonly #range: KeyRange;
-  readonly #inner: Subscription;
+  readonly #onNews: () => void;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
+  readonly #name: string;
   readonly #entries = new Map<string, Entry>();
   #log: LoggedChange[] = [];
   #logFrom = 0;
   #at: { clusterId: string; revision: number; term: number } | undefined;
   #histories = 0;
 
-  constructor(client: EtcdClient, range: KeyRange, onNews: OnReplicaNews, clock: Clock, onOver: (one: FollowDirect) => void) {
+  /** `name`: no other source of the same subscription has it. `onEnd`: it cannot go on. */
+  constructor(
+    client: EtcdClient,
+    range: KeyRange,
+    clock: Clock,
+    name: string,
+    { onNews, onEnd }: { readonly onNews: () => void; readonly onEnd: (error: unknown) => void },
+  ) {
     this.#client = client;
     this.#range = range;
-    this.#inner = new Subscription(
-      range,
-      onNews,
-      () => (this.#at === undefined ? undefined : this),
-      () => {
-        this.#stop.abort(new Error("Nobody follows any more"));
-        onOver(this);
-      },
-    );
-    this.over = this.#inner.over;
+    this.#onNews = onNews;
+    this.#name = name;
     const follow = new Follow(client, range, this, clock, this.#stop.signal);
     this.#running = follow.run({ cause: "empty", why: "" }).catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) this.#inner.end(error);
+      if (!this.#stop.signal.aborted) onEnd(error);
     });
   }
 
@@ -54,19 +51,18 @@ export class FollowDirect implements Following, FollowTarget, Source {
     return this.#at;
   }
 
-  get revision(): number {
-    return this.#at!.revision;
+  /** Undefined before the first listing. */
+  get source(): Source | undefined {
+    if (this.#at === undefined) return undefined;
+    return {
+      revision: this.#at.revision,
+      history: `${this.#name} ${this.#histories}`,
+      range: () => [...this.#entries.values()].sort((a, b) => (a.key < b.key ? -1 : 1)),
+      changesAfter: (revision) => this.#changesAfter(revision),
+    };
   }
 
-  get history(): string {
-    return String(this.#histories);
-  }
-
-  range(): readonly Entry[] {
-    return [...this.#entries.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
-  }
-
-  changesAfter(revision: number): readonly LoggedChange[] | undefined {
+  #changesAfter(revision: number): readonly LoggedChange[] | undefined {
     if (revision < this.#logFrom) return undefined;
     this.#log = this.#log.filter((change) => revisionOfChange(change) > revision);
     this.#logFrom = revision;
@@ -74,7 +70,7 @@ export class FollowDirect implements Following, FollowTarget, Source {
   }
 
   apply(events: readonly IEvent[]): void {
-    const known = this.revision;
+    const known = this.#at!.revision;
     for (const event of events) {
       const raw = rawChange(event);
       const change: LoggedChange =
@@ -90,13 +86,13 @@ export class FollowDirect implements Following, FollowTarget, Source {
     }
     if (this.#log.length > mostWaiting) {
       this.#log = [];
-      this.#logFrom = this.revision;
+      this.#logFrom = this.#at!.revision;
     }
-    this.pump();
+    this.#onNews();
   }
 
   progress(revision: number): void {
-    this.#at = { ...this.#at!, revision: Math.max(this.revision, revision) };
+    this.#at = { ...this.#at!, revision: Math.max(this.#at!.revision, revision) };
   }
 
   async relist(why: Relist, from: Position, signal: AbortSignal): Promise<void> {
@@ -118,7 +114,7 @@ export class FollowDirect implements Following, FollowTarget, Source {
     this.#at = { clusterId: from.clusterId, revision, term: from.term };
     this.#log = [];
     this.#logFrom = revision;
-    this.pump();
+    this.#onNews();
   }
 
   heard({ term }: Position): void {
@@ -137,21 +133,9 @@ export class FollowDirect implements Following, FollowTarget, Source {
     // Nobody asks.
   }
 
-  pump(): void {
-    this.#inner.pump();
-  }
-
-  /** The replica is closed. */
-  end(): void {
-    this.#inner.end();
-  }
-
+  /** Idempotent. */
   async stop(): Promise<void> {
-    await this.#inner.stop();
+    this.#stop.abort(new Error("Nobody follows any more"));
     await this.#running;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
   }
 }
