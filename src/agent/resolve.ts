@@ -247,6 +247,11 @@ function chooserGiven(given: Chooser | undefined): Chooser {
   return Object.freeze(own);
 }
 
+/** Where an agent keeps everything unless it is told otherwise. */
+export function defaultPrefix(around: Pick<Surroundings, "isRoot" | "stateFolder"> = surroundings()): string {
+  return around.isRoot ? "/var/lib/quorate" : join(around.stateFolder, "quorate");
+}
+
 /**
  * Fills in defaults and checks every rule.
  *
@@ -311,10 +316,7 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     serverUrls,
     advertiseClientUrls: advertised("advertiseClientUrls", given.advertiseClientUrls, clientUrls, "clientUrls", server),
     advertiseServerUrls: advertised("advertiseServerUrls", given.advertiseServerUrls, serverUrls, "serverUrls", server),
-    prefix:
-      given.tmpPrefix === true
-        ? undefined
-        : (given.prefix ?? (around.isRoot ? "/var/lib/quorate" : join(around.stateFolder, "quorate"))),
+    prefix: given.tmpPrefix === true ? undefined : (given.prefix ?? defaultPrefix(around)),
     server,
     idealClusterSize: whole("idealClusterSize", given.idealClusterSize ?? 5, 1, 1_000),
     keys: keysUnder(given.namespace ?? "/_mgmt"),

@@ -37,6 +37,7 @@ const timeoutFlag: Flag<number> = {
   read: (texts) => parseDuration(texts.at(-1) ?? ""),
 };
 const healthFlag = own("endpoints-health", undefined, "have every endpoint commit a proposal, and say how long it took");
+const prefixFlag = { ...agentFlags.prefix, help: "folder of the agent on this host, for its replica (default: as for run)" };
 const followFlag: Flag<string> = { ...own("follow", undefined, "go on with every new event, until ^C"), short: "f" };
 const newestFlag: Flag<number> = {
   ...own("newest", "N", "only the newest N (default: all that are kept, 1000 or a few more)"),
@@ -159,14 +160,21 @@ change nothing, and log and status name the ones that differ. \`quorate policy s
       done(await (await import("./members.ts")).members(clientSettings(givenTo(members, asking), io.env), io));
     });
 
-  const statusFlags = [...asking, healthFlag];
+  const statusFlags = [...asking, healthFlag, prefixFlag];
   const status = command(program, "status", "one screen: who is there, what the chooser waits for, and why", statusFlags);
   status.addHelpText("after", examples("quorate status", "quorate status --endpoints-health")).action(async () => {
     const given = givenTo(status, statusFlags);
     done(
       await (
         await import("./status.ts")
-      ).status({ ...clientSettings(given, io.env), endpointsHealth: given[healthFlag.name] === true }, io),
+      ).status(
+        {
+          ...clientSettings(given, io.env),
+          endpointsHealth: given[healthFlag.name] === true,
+          prefix: valueOf(prefixFlag, given, io.env),
+        },
+        io,
+      ),
     );
   });
 

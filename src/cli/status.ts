@@ -1,9 +1,12 @@
+import { defaultPrefix } from "../agent/resolve.ts";
 import { whoCanNotLead } from "../agent/control/policy.ts";
 import { systemClock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "../etcd/index.ts";
 import type { Keys } from "../keys.ts";
+import type { ReplicaLook } from "../world/replica/look.ts";
 import { withCluster } from "./client.ts";
+import { replicaData, replicaLines, replicasHere } from "./replicas.ts";
 import { briefly, lookAtCluster, type ClusterView } from "./cluster.ts";
 import type { Io } from "./io.ts";
 import { bytes } from "./members.ts";
@@ -17,8 +20,11 @@ export type EndpointHealth =
   | { readonly endpoint: string; readonly host: string | undefined; readonly learner: true; readonly answeredInMs: number }
   | { readonly endpoint: string; readonly host: string | undefined; readonly failed: string };
 
-/** `quorate status`: one screen. With `endpointsHealth`, each endpoint also has to commit a proposal. */
-export async function status(settings: ClientSettings & { readonly endpointsHealth: boolean }, io: Io): Promise<number> {
+/** `quorate status`: one screen. With `endpointsHealth`, each endpoint also has to commit a proposal. `prefix`: of this host's agent. */
+export async function status(
+  settings: ClientSettings & { readonly endpointsHealth: boolean; readonly prefix: string | undefined },
+  io: Io,
+): Promise<number> {
   const paint = painter(io.color);
   return withCluster(settings, async ({ client, keys, signal }) => {
     let view: ClusterView | undefined;
@@ -30,10 +36,13 @@ export async function status(settings: ClientSettings & { readonly endpointsHeal
       failure = error;
     }
     const health = settings.endpointsHealth ? await probeEndpoints(client, keys, view, settings.endpoints, signal) : undefined;
+    const replicas =
+      view === undefined ? [] : await replicasHere(settings.prefix ?? defaultPrefix(), keys.namespace, view, signal);
     if (settings.output !== "table") {
-      io.out(encode({ ...(view ? statusData(view) : {}), ...(health ? { endpoints: health } : {}) }, settings.output));
+      const seen = view === undefined ? {} : { ...statusData(view), replicas: replicas.map((one) => replicaData(one, view)) };
+      io.out(encode({ ...seen, ...(health ? { endpoints: health } : {}) }, settings.output));
     } else {
-      const lines = view ? statusScreen(view, keys.namespace, paint, io.columns) : [];
+      const lines = view ? statusScreen(view, keys.namespace, paint, io.columns, replicas) : [];
       if (health) lines.push(...(view ? [""] : []), ...healthTable(health, paint, io.columns));
       io.out(`${lines.join("\n")}\n`);
     }
@@ -43,7 +52,13 @@ export async function status(settings: ClientSettings & { readonly endpointsHeal
 }
 
 /** The screen. Every line fits the width. */
-export function statusScreen(view: ClusterView, namespace: string, paint: Paint, width?: number): string[] {
+export function statusScreen(
+  view: ClusterView,
+  namespace: string,
+  paint: Paint,
+  width?: number,
+  replicas: readonly ReplicaLook[] = [],
+): string[] {
   const line = (name: string, text: string, style?: Parameters<Paint>[0]): string => {
     const cut = clip(plain(text), (width ?? Infinity) - 11);
     return `${paint("dim", name.padEnd(11))}${paint(style, cut)}`;
@@ -60,8 +75,12 @@ export function statusScreen(view: ClusterView, namespace: string, paint: Paint,
     ...because(view).map((text) => line("", text)),
     line(
       "cluster",
-      `${view.clusterId}, ${view.marker ? `founded by ${view.marker.foundedBy}` : `not Quorate's (no key ${namespace}/quorate/cluster)`}`,
+      `${view.clusterId}, ${view.marker ? foundedText(view.marker) : `not Quorate's (no key ${namespace}/quorate/cluster)`}`,
     ),
+    ...replicas.flatMap((one) => {
+      const [first = "", ...more] = replicaLines(one, view);
+      return [line("replica", first, one.state === "live" ? undefined : "yellow"), ...more.map((text) => line("", text))];
+    }),
     "",
   ];
   const rows = view.hosts.map((host) => {
@@ -104,6 +123,11 @@ function membersText(view: ClusterView): string {
   const wanted = view.ideal === undefined ? "" : ` of ${view.ideal}`;
   const learners = members - voters;
   return `${members}${wanted} (${count(voters, "voter")}${learners > 0 ? `, ${count(learners, "learner")}` : ""})`;
+}
+
+function foundedText({ foundedBy, predecessors = [] }: NonNullable<ClusterView["marker"]>): string {
+  const last = predecessors.at(-1);
+  return last === undefined ? `founded by ${foundedBy}` : `taken over by ${foundedBy}; successor of ${last}`;
 }
 
 function toleranceText(view: ClusterView): string {
@@ -179,6 +203,7 @@ export function statusData(view: ClusterView): Record<string, unknown> {
     closed: view.closed ?? null,
     clusterId: view.clusterId,
     foundedBy: view.marker?.foundedBy ?? null,
+    predecessors: view.marker?.predecessors ?? [],
     revision: view.revision,
     hosts: view.hosts.map((host) => ({
       hostname: host.name,
