@@ -2,17 +2,15 @@ import { createRequire } from "node:module";
 import type { Socket } from "node:net";
 import type * as Grpc from "@grpc/grpc-js";
 import type { AuthClient, ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
-import type * as ConnectionPool from "etcd3/lib/connection-pool.js";
 import type * as Rpc from "etcd3/lib/rpc.js";
 import { ConnectionGone } from "./failure.ts";
+import { methodOf } from "./messages.ts";
 import { fetchMetrics } from "./metrics.ts";
 
-// etcd3 as a whole also loads its Watcher, Lease, Lock and builders, which are never used here. What it is made of comes from
-// its own folder, so that there is one copy of each.
+// etcd3 as a whole also loads its Watcher, Lease, Lock and builders, which are never used here, and reads its .proto files with a
+// library that takes longer to load than all else. What it is made of comes from its own folder, so that there is one copy of each.
 const fromEtcd3 = createRequire(createRequire(import.meta.url).resolve("etcd3"));
 const grpc = fromEtcd3("@grpc/grpc-js") as typeof Grpc;
-const { noop } = fromEtcd3("cockatiel") as { noop: ConnectionPool.Host["faultHandling"] };
-const { Host } = fromEtcd3("./connection-pool.js") as typeof ConnectionPool;
 const rpc = fromEtcd3("./rpc.js") as typeof Rpc;
 
 const channelOptions: Grpc.ChannelOptions = {
@@ -39,7 +37,7 @@ export interface Rpcs {
   readonly lease: LeaseClient;
   readonly cluster: ClusterClient;
   readonly maintenance: MaintenanceClient;
-  readonly auth: AuthClient;
+  readonly auth: Pick<AuthClient, "authenticate">;
 }
 
 export interface CallHooks {
@@ -72,24 +70,16 @@ export interface LinkHandlers<Response> {
 
 interface Wire {
   readonly channel: Grpc.Channel;
-  readonly host: ConnectionPool.Host;
+  readonly client: Grpc.Client;
   readonly sockets: Set<Socket>;
   /** Connections on which a response was accepted. */
   readonly proved: WeakSet<Socket>;
 }
 
-type UnaryMethod = (
-  request: unknown,
-  metadata: Grpc.Metadata,
-  options: Grpc.CallOptions,
-  done: (error: Grpc.ServiceError | null, response: { readonly header?: IResponseHeader }) => void,
-) => Grpc.ClientUnaryCall;
-type AnswersMethod = (request: unknown, metadata: Grpc.Metadata, options: Grpc.CallOptions) => Grpc.ClientReadableStream<unknown>;
-type DuplexMethod = (metadata: Grpc.Metadata, options: Grpc.CallOptions) => Duplex;
 /** What is used of one. */
 interface Duplex {
   on(event: "data" | "error" | "end", listener: (what: unknown) => void): unknown;
-  write(request: unknown): unknown;
+  write(request: object): unknown;
   cancel(): void;
 }
 
@@ -178,12 +168,12 @@ export class GrpcLink implements Link {
   ): Promise<LinkStream<Request>> {
     const wire = await this.#ready(signal);
     signal.throwIfAborted();
-    const client = wire.host.getServiceClient(stream.service) as unknown as Record<string, DuplexMethod>;
-    const method = client[stream.method]!;
-    const duplex =
+    const { client } = wire;
+    const { path, serialize, deserialize } = methodOf(stream.service, stream.method);
+    const duplex: Duplex =
       stream.method === "snapshot"
-        ? withoutWrites((method as unknown as AnswersMethod).call(client, {}, metadata(stream), {}))
-        : method.call(client, metadata(stream), {});
+        ? withoutWrites(client.makeServerStreamRequest(path, serialize, deserialize, {}, metadata(stream), {}))
+        : client.makeBidiStreamRequest(path, serialize, deserialize, metadata(stream), {});
     let over = false;
     const end = (error: unknown): void => {
       if (over) return;
@@ -200,7 +190,7 @@ export class GrpcLink implements Link {
     });
     return {
       write: (request) => {
-        if (!over) duplex.write(request);
+        if (!over) duplex.write(request as object);
       },
       close: () => {
         over = true;
@@ -242,7 +232,8 @@ export class GrpcLink implements Link {
       ...channelOptions,
       "grpc.max_receive_message_length": this.#mostReceived,
     });
-    return { channel, sockets, proved: new WeakSet(), host: new Host(this.url, credentials, { channelOverride: channel }, noop) };
+    const client = new grpc.Client(authorityOf(this.url), credentials, { channelOverride: channel });
+    return { channel, sockets, proved: new WeakSet(), client };
   }
 
   /** A connected wire. Until it returns nothing has been sent. Rejects as soon as dialling has failed once. */
@@ -265,7 +256,7 @@ export class GrpcLink implements Link {
 }
 
 /** The one request has been sent when this returns. */
-function withoutWrites(stream: Grpc.ClientReadableStream<unknown>): Duplex {
+function withoutWrites(stream: Grpc.ClientReadableStream<object>): Duplex {
   return {
     on: (event, listener) => stream.on(event, listener),
     write: () => undefined,
@@ -303,19 +294,19 @@ function invoke(
   return new Promise((resolve, reject) => {
     // It may have fired since the last await; a listener added now would not hear of it.
     signal.throwIfAborted();
-    const client = wire.host.getServiceClient(service) as unknown as Record<string, UnaryMethod>;
+    const { path, serialize, deserialize } = methodOf(service, method);
     const abort = (): void => {
       reject(signal.reason as Error);
       call.cancel();
     };
-    const call = client[method]!.call(client, request, metadata(hooks), {}, (error, response) => {
+    const done = (error: Grpc.ServiceError | null, response?: { readonly header?: IResponseHeader }): void => {
       signal.removeEventListener("abort", abort);
       if (error) {
         reject(error);
         return;
       }
       try {
-        if (response.header) {
+        if (response?.header) {
           onHeader(response.header);
           for (const socket of wire.sockets) wire.proved.add(socket);
         }
@@ -323,7 +314,8 @@ function invoke(
       } catch (refused) {
         reject(refused);
       }
-    });
+    };
+    const call = wire.client.makeUnaryRequest(path, serialize, deserialize, request as object, metadata(hooks), {}, done);
     signal.addEventListener("abort", abort, { once: true });
   });
 }
