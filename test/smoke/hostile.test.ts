@@ -5,8 +5,10 @@ import { eventually } from "../support/eventually.ts";
 
 const sizeKey = "/_mgmt/chooser/dynamicsize/idealclustersize";
 
-async function formed(): Promise<{ fleet: Fleet; agents: readonly AgentProcess[]; etcds: () => (number | undefined)[] }> {
-  const fleet = await Fleet.open();
+async function formed(
+  ...flags: string[]
+): Promise<{ fleet: Fleet; agents: readonly AgentProcess[]; etcds: () => (number | undefined)[] }> {
+  const fleet = await Fleet.open(["--session-ttl=2s", ...flags]);
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   const agents = await fleet.form(["h1", "h2", "h3"]);
   return { fleet, agents, etcds: () => agents.map((agent) => agent.etcdPid()) };
@@ -150,6 +152,21 @@ describe("keys that anyone may write", { timeout: 90_000 }, () => {
     expect(await fleet.members("h1")).toEqual(members);
     expect(etcds()).toEqual(before);
     await (await fleet.start("h4", { seeds: ["h1"] })).ready();
+  });
+
+  test("all of them deleted at once, while a voter is dead: its seat is known for Quorate's own again, and is let go", async () => {
+    const { fleet, agents } = await formed("--restart-grace=3s");
+    const leader = (await fleet.plan("h1"))?.leader ?? "h1";
+    const dead = agents.find(({ place }) => place.hostname !== "h1" && place.hostname !== leader);
+    await dead?.kill();
+    const host = dead?.place.hostname ?? "";
+    await eventually("it is missed", async () => (await fleet.plan("h1"))?.because.includes(`${host} is gone with its agent`));
+    await fleet.etcdctl((await fleet.place("h1")).clientUrl, "del", "--prefix", "");
+    const seatKey = `/_mgmt/quorate/nominated/${host}`;
+    await eventually("its seat is written again", async () => (await fleet.get("h1", seatKey)) !== undefined, 40_000);
+    await fleet.put("h1", sizeKey, "1");
+    const [last] = await fleet.settled(1, ["h1", leader], 60_000);
+    expect(last?.name).not.toBe(host);
   });
 });
 

@@ -6,6 +6,7 @@ import type { Logger } from "pino";
 import { policySeen, type ClusterPolicy } from "./policy.ts";
 import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";
 import { Doorbell } from "./doorbell.ts";
+import { FormerSeats } from "./former-seats.ts";
 
 /**
  * What this agent knows of the control keys, from three watches on one stream: the endpoints, and nominations with Quorate's own keys
@@ -13,6 +14,8 @@ import { Doorbell } from "./doorbell.ts";
  * fills status, and nothing irreversible is decided from it.
  */
 export class ControlView {
+  /** The seats it has heard of, also after they were deleted. */
+  readonly formerSeats: FormerSeats;
   readonly #entries = new Map<string, KeyValue>();
   readonly #bells = new Set<Doorbell>();
   /** By prefix, until something of it changes: every ring asks for several. */
@@ -25,6 +28,7 @@ export class ControlView {
 
   constructor(keys: Keys) {
     this.#keys = keys;
+    this.formerSeats = new FormerSeats(keys.seats);
     this.#ranges = [keys.endpoints, ...keys.control];
   }
 
@@ -172,17 +176,22 @@ export class ControlView {
       case "snapshot":
         this.#families.clear();
         for (const key of [...this.#entries.keys()]) if (key >= range.start && key < range.end) this.#entries.delete(key);
-        for (const entry of news.entries) this.#entries.set(entry.key, entry);
+        for (const entry of news.entries) this.#set(entry);
         break;
       case "changes":
         for (const change of news.changes) {
           const key = change.type === "put" ? change.entry.key : change.key;
-          if (change.type === "put") this.#entries.set(key, change.entry);
+          if (change.type === "put") this.#set(change.entry);
           else this.#entries.delete(key);
           for (const prefix of this.#families.keys()) if (key.startsWith(prefix)) this.#families.delete(prefix);
         }
         break;
     }
     this.#revisions.set(range.start, Math.max(this.#revisions.get(range.start) ?? 0, news.revision));
+  }
+
+  #set(entry: KeyValue): void {
+    this.#entries.set(entry.key, entry);
+    this.formerSeats.hear(entry.key, entry.value);
   }
 }

@@ -16,6 +16,7 @@ import { wishOf } from "./choose.ts";
 import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
+import { KeepSeats } from "./keep-seats.ts";
 import { LastGate } from "./last-gate.ts";
 import { look, statuses, type Look } from "./look.ts";
 import { hearingMs, Memory, raftLeaderOf } from "./memory.ts";
@@ -150,6 +151,7 @@ class Leader {
   readonly #lastGate = new LastGate();
   readonly #events: EventLog;
   readonly #keeper: Keeper;
+  readonly #seats: KeepSeats;
   readonly #addresses: Addresses;
   #published = "";
   /** Of the last look. */
@@ -165,6 +167,7 @@ class Leader {
     this.#events = new EventLog({ ...deps, leadership, leader: deps.options.hostname });
     this.#addresses = new Addresses({ ...deps, leadership, events: this.#events, passOverMs });
     this.#keeper = new Keeper({ ...deps, leadership, events: this.#events });
+    this.#seats = new KeepSeats({ ...deps, leadership, events: this.#events, formerSeats: deps.view.formerSeats });
   }
 
   async close(): Promise<void> {
@@ -190,6 +193,7 @@ class Leader {
       const silent = seen.membership.members.filter((row) => !answers.has(row.id)).flatMap((row) => row.peerUrls);
       this.#preflights.ensure(seen, largest, this.#done.signal, new Set(silent));
       await this.#keeper.keep({ look: seen, facts: factsOf(snapshot) }, signal);
+      await this.#seats.keep(seen, factsOf(snapshot), policy.restartGraceMs, signal);
     }
     const raftLeader = raftLeaderOf(seen.membership.members, answers);
     let outcome = snapshot.noSpace
