@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { passOn, type Clock } from "../clock.ts";
+import { aborted, firstOf, passOn, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { endOf } from "../keys.ts";
 import type { EtcdClient } from "./client.ts";
@@ -26,6 +26,8 @@ export interface CampaignOptions {
    * predecessor and, once leading, for the own key. Default: a watch of that key.
    */
   readonly untilDeleted?: (key: string, createRevision: number, signal: AbortSignal) => Promise<void>;
+  /** The candidate whose key that is leads, and is waited for: runs beside that, and is ended with it. */
+  readonly whileNext?: (leader: KeyValue, signal: AbortSignal) => Promise<void>;
 }
 
 /** Leading, until the signal fires. */
@@ -68,7 +70,15 @@ export async function campaign(options: CampaignOptions, signal: AbortSignal): P
       const before = predecessor(seen.entries, key, revision);
       if (before === undefined) return leadership(options, key, revision);
       options.log?.debug({ key, before: before.key }, "waiting for the candidate before");
-      await untilDeleted(options, before.key, before.createRevision, own.signal);
+      const isFirst = !seen.entries.some(({ createRevision }) => createRevision < before.createRevision);
+      await firstOf<void>(
+        own.signal,
+        (s) => untilDeleted(options, before.key, before.createRevision, s),
+        async (s) => {
+          if (isFirst) await options.whileNext?.(before, s);
+          await aborted(s);
+        },
+      );
     }
   } catch (error) {
     // Not to lead without anyone knowing.

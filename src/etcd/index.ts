@@ -20,6 +20,8 @@ export type {
 } from "./types.ts";
 export { grantedMs, grantLease, Session } from "./session.ts";
 export type { SessionOptions } from "./session.ts";
+export { untilLapsed } from "./lapse.ts";
+export type { Lapsing } from "./lapse.ts";
 export { receiveSnapshot } from "./snapshot.ts";
 export { openWatch, watchRange } from "./watch.ts";
 export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts";

@@ -52,7 +52,7 @@ export class Session implements AsyncDisposable {
     this.lease = lease;
     this.leaseHex = BigInt(lease).toString(16);
     this.ttlMs = granted.ttlMs;
-    this.#marginMs = options.marginMs ?? Math.max(200, granted.ttlMs / 10);
+    this.#marginMs = options.marginMs ?? marginOf(granted.ttlMs);
     this.#ackedMs = granted.sentMs;
     this.signal = this.#over.signal;
     const leaveKeepAlives = client.keepAlives.join();
@@ -189,8 +189,15 @@ export class Session implements AsyncDisposable {
     const { keepAlives } = this.#client;
     const answer = await keepAlives.renew(endpoint, { lease: this.lease, timeoutMs, signal: this.signal, onSent });
     if (toNumber(answer.TTL) <= 0) this.#lose("the server does not know its lease any more");
+    // Too late: others may count on it that this session has given itself up.
+    else if (this.#nowMs() >= this.#untilMs) this.#lose("a keepalive was acknowledged too late");
     else this.#ackedMs = sentMs;
   }
+}
+
+/** How long before the server may expire its lease a session ends, by default. */
+export function marginOf(ttlMs: number): number {
+  return Math.max(200, ttlMs / 10);
 }
 
 interface Granted {

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { firstOf, type Clock } from "../../clock.ts";
 import { isRetryable } from "../../errors.ts";
-import { campaign, isCandidate, type EtcdClient, type Session } from "../../etcd/index.ts";
+import { campaign, isCandidate, untilLapsed, type EtcdClient, type Session } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
 import { lead } from "../lead/lead.ts";
 import { StandsBack, type StandBack } from "../lead/stand-back.ts";
@@ -70,6 +70,7 @@ async function candidacy(deps: CandidateDeps, session: Session, outer: AbortSign
             const entry = view.get(key);
             return entry?.createRevision !== revision || !isCandidate(entry, keys.leader.prefix);
           }, s),
+        whileNext: ({ key, lease }, s) => untilLapsed(client, { lease, key }, log, s),
       },
       signal,
     );

@@ -17,6 +17,7 @@ import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
 import { KeepSeats } from "./keep-seats.ts";
+import { Lapses } from "./lapses.ts";
 import { LastGate } from "./last-gate.ts";
 import { look, statuses, type Look } from "./look.ts";
 import { hearingMs, Memory, raftLeaderOf } from "./memory.ts";
@@ -149,6 +150,7 @@ class Leader {
   readonly #preflights: Preflights;
   readonly #done = new AbortController();
   readonly #lastGate = new LastGate();
+  readonly #lapses: Lapses;
   readonly #events: EventLog;
   readonly #keeper: Keeper;
   readonly #seats: KeepSeats;
@@ -164,6 +166,7 @@ class Leader {
     this.#leadership = leadership;
     this.#memory = new Memory(deps.clock.nowMs());
     this.#preflights = new Preflights({ ...deps, leadership, done: ring });
+    this.#lapses = new Lapses(deps);
     this.#events = new EventLog({ ...deps, leadership, leader: deps.options.hostname });
     this.#addresses = new Addresses({ ...deps, leadership, events: this.#events, passOverMs });
     this.#keeper = new Keeper({ ...deps, leadership, events: this.#events });
@@ -172,7 +175,7 @@ class Leader {
 
   async close(): Promise<void> {
     this.#done.abort(new DOMException("Not the leader any more", "AbortError"));
-    await Promise.all([this.#preflights.idle(), this.#events.idle()]);
+    await Promise.all([this.#preflights.idle(), this.#events.idle(), this.#lapses.close()]);
   }
 
   async round(signal: AbortSignal): Promise<Round> {
@@ -187,6 +190,7 @@ class Leader {
     const policy = this.#keeper.policy(seen);
     const rules = chooserPolicy(policy, options.sessionTtlMs);
     const snapshot = await this.#wished(policy.chooser, await this.#snapshot(seen, answers, signal), rules, signal);
+    this.#lapses.follow(seen, snapshot.members);
     const next = plan(snapshot, rules);
     const largest = Math.max(0, ...[...answers.values()].map((status) => status.dbSize));
     if (!snapshot.noSpace) {

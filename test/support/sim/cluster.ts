@@ -436,7 +436,7 @@ export class Cluster {
     return votes * 2 > voters.length;
   }
 
-  /** Makes a server the raft leader, who counts every lease anew. */
+  /** Makes a server the raft leader, who counts every lease anew, and an election timeout more. */
   lead(server: Server): void {
     if (server.data.persisted < this.log.length) {
       this.#hooks.violation(
@@ -447,7 +447,7 @@ export class Cluster {
     this.term++;
     server.applied = this.log.length;
     for (const other of this.servers.values()) other.received.clear();
-    for (const lease of this.store.leases.values()) lease.expiresAtMs = this.#timeline.nowMs + lease.ttlMs;
+    for (const lease of this.store.leases.values()) lease.expiresAtMs = this.#timeline.nowMs + 1_000 + lease.ttlMs;
     this.check();
     this.#hooks.onElected(this);
   }

@@ -135,7 +135,7 @@ const agreed: Readonly<Record<string, Handler>> = {
   },
   leaseTimeToLive: (server, { ID }: { ID: string }, reply, nowMs) => {
     const lease = server.cluster.store.leases.get(ID);
-    const TTL = lease ? String(Math.ceil((lease.expiresAtMs - nowMs) / 1_000)) : "-1";
+    const TTL = lease ? String(Math.trunc((lease.expiresAtMs - nowMs) / 1_000)) : "-1";
     reply(undefined, { header: headerOf(server), ID, TTL, grantedTTL: String((lease?.ttlMs ?? 0) / 1_000), keys: [] });
   },
   moveLeader: (server, { targetID }: { targetID: string }, reply) => {
