@@ -26,19 +26,29 @@ export interface Lapsing {
  * leader may have answered. A fifth of the margin is left for those, and for clocks of different speed.
  *
  * A lease that is renewed is never revoked: each renewal puts its time back to the TTL, of which a renewing session leaves a third unused
- * at most. Who lives costs one question for about each two thirds of its TTL.
+ * at most. Who lives costs one question for about each two thirds of its TTL. `onNear` is called when a lease seems to come to its end,
+ * perhaps more than once.
  *
  * @throws QuorateError as every call, where trying again is of no use; or the signal's reason
  */
-export async function untilLapsed(client: EtcdClient, lapsing: Lapsing, log: Logger, signal: AbortSignal): Promise<void> {
+export async function untilLapsed(
+  client: EtcdClient,
+  lapsing: Lapsing,
+  { log, onNear }: { readonly log: Logger; readonly onNear?: () => void },
+  signal: AbortSignal,
+): Promise<void> {
   const { clock } = client.caller;
   for (;;) {
     try {
       const left = await leftOf(client, lapsing.lease, signal);
       if (left === undefined) return;
       const inMs = left.ms - left.enoughMs;
-      if (inMs > 0) await clock.sleep(inMs, signal);
-      else if (await revokeIfOver(client, lapsing, left.enoughMs, log, signal)) return;
+      if (inMs > 0) {
+        await clock.sleep(inMs, signal);
+        continue;
+      }
+      onNear?.();
+      if (await revokeIfOver(client, lapsing, left.enoughMs, log, signal)) return;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof QuorateError && error.retryable)) throw error;
@@ -109,7 +119,11 @@ async function leftOf(client: EtcdClient, lease: string, signal: AbortSignal, en
   const ttlMs = 1_000 * toNumber(told.grantedTTL);
   if (ttlMs === 0) return undefined;
   // A raft leader that has not begun to count says "for ever"; below zero, that it is about to expire.
-  return { ms: Math.min(ttlMs, 1_000 * Math.max(0, toNumber(told.TTL))), enoughMs: 1_000 * Math.ceil(overMs(ttlMs) / 1_000), ttlMs };
+  return {
+    ms: Math.min(ttlMs, 1_000 * Math.max(0, toNumber(told.TTL))),
+    enoughMs: 1_000 * Math.ceil(overMs(ttlMs) / 1_000),
+    ttlMs,
+  };
 }
 
 /** The raft term of a write through that endpoint, one that changes nothing. */

@@ -56,7 +56,7 @@ async function holder(endpoints: readonly string[], key: string, ttlMs = 4_000):
 function lookAfter(client: EtcdClient, { lease }: Session, key: string): { readonly lapsed: Promise<number>; isOver(): boolean } {
   const stop = new AbortController();
   let over = false;
-  const lapsed = untilLapsed(client, { lease, key }, silent, stop.signal).then(() => {
+  const lapsed = untilLapsed(client, { lease, key }, { log: silent }, stop.signal).then(() => {
     over = true;
     return clock.nowMs();
   });

@@ -494,7 +494,7 @@ export const ofTheLeader = [
     ],
     [
       "carry-out: no second look",
-      "const again = await look(client, keys, signal);\n  const changed",
+      "const again = backToBack ? seen.look : await look(client, keys, signal);\n  const changed",
       "const again = seen.look;\n  const changed",
     ],
     ["carry-out: what the second look shows is ignored", "if (changed !== undefined) return { held: changed };", ""],

@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { etcdBinary, etcdctlBinary } from "./etcd.ts";
 import { eventually } from "./eventually.ts";
+import type { Lan } from "./lan.ts";
 import { openNetwork, type Network } from "./netns.ts";
 import { childrenOf, nameOf, Process, untilGone, type Ended } from "./process.ts";
 import { startWriter, type Writer } from "./writer.ts";
@@ -40,6 +41,8 @@ export interface Place {
   readonly clientUrl: string;
   readonly serverUrl: string;
   readonly prefix: string;
+  /** The command that runs `argv` on that host, where it is not the fleet's network. */
+  readonly inside?: (argv: readonly string[]) => [string, ...string[]];
 }
 
 export class AgentProcess extends Process {
@@ -84,9 +87,11 @@ export class Fleet implements AsyncDisposable {
   readonly #processes: Process[] = [];
   readonly #flags: readonly string[];
   readonly #open: AsyncDisposable[] = [];
+  readonly #lan: Lan | undefined;
 
-  private constructor(network: Network, folder: string, flags: readonly string[], etcd: string) {
+  private constructor(network: Network, folder: string, flags: readonly string[], etcd: string, lan?: Lan) {
     this.network = network;
+    this.#lan = lan;
     this.folder = folder;
     this.#flags = flags;
     const env = Object.entries(process.env).filter(
@@ -106,12 +111,17 @@ export class Fleet implements AsyncDisposable {
     return new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd);
   }
 
+  /** Every host in a network of its own; the fleet takes `lan` over. */
+  static on(lan: Lan, flags: readonly string[], etcd: string = etcdBinary()): Fleet {
+    return new Fleet(lan.hub, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd, lan);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#open.map((one) => one[Symbol.asyncDispose]()));
     const etcds = this.#processes.flatMap((one) => (one instanceof AgentProcess ? (one.etcdPid() ?? []) : []));
     await Promise.all(this.#processes.map((one) => one.kill()));
     await Promise.all(etcds.map((pid) => untilGone(pid)));
-    await this.network[Symbol.asyncDispose]();
+    await (this.#lan ?? this.network)[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
@@ -131,17 +141,17 @@ export class Fleet implements AsyncDisposable {
   async place(hostname: string): Promise<Place> {
     let place = this.#places.get(hostname);
     if (!place) {
-      const [client, server] = await this.network.ports(2);
-      place = {
-        hostname,
-        clientUrl: `http://127.0.0.1:${client}`,
-        serverUrl: `http://127.0.0.1:${server}`,
-        prefix: join(this.folder, "prefix", hostname),
-      };
+      place = { hostname, prefix: join(this.folder, "prefix", hostname), ...(await this.#where(hostname)) };
       await mkdir(join(this.folder, "prefix"), { recursive: true });
       this.#places.set(hostname, place);
     }
     return place;
+  }
+
+  async #where(hostname: string): Promise<Pick<Place, "clientUrl" | "serverUrl" | "inside">> {
+    if (this.#lan) return this.#lan.host(hostname);
+    const [client, server] = await this.network.ports(2);
+    return { clientUrl: `http://127.0.0.1:${client}`, serverUrl: `http://127.0.0.1:${server}` };
   }
 
   /** `quorate run` on that host, with a prefix that stays. Returns at once. */
@@ -163,7 +173,8 @@ export class Fleet implements AsyncDisposable {
 
   /** `quorate run` with exactly these arguments. */
   agent(place: Place, args: readonly string[]): AgentProcess {
-    const started = new AgentProcess(place, this.network.inside([process.execPath, quorate, "run", ...args]), this.env);
+    const argv = [process.execPath, quorate, "run", ...args];
+    const started = new AgentProcess(place, place.inside?.(argv) ?? this.network.inside(argv), this.env);
     this.#processes.push(started);
     return started;
   }

@@ -16,6 +16,8 @@ export interface Answer {
 export interface Network extends AsyncDisposable {
   /** Why this is the host's network; undefined when it is an own one. */
   readonly shared: string | undefined;
+  /** A process that is in it. */
+  readonly pid: number;
   /** The command that runs `argv` in this network; the process keeps its pid. */
   inside(argv: readonly string[]): [string, ...string[]];
   /** `n` ports of 127.0.0.1: 2379 and up in an own network. */
@@ -43,6 +45,7 @@ export async function openNetwork(): Promise<Network> {
 function network(holder: Holder, shared: string | undefined, enter: readonly string[], ports: Network["ports"]): Network {
   return {
     shared,
+    pid: holder.pid,
     inside: (argv) => [...enter, ...argv] as [string, ...string[]],
     ports,
     fetch: (url, body, timeoutMs = 2_000) => holder.ask(url, body, timeoutMs),

@@ -3,6 +3,7 @@ import { firstOf, type Clock } from "../../clock.ts";
 import { isRetryable } from "../../errors.ts";
 import { campaign, isCandidate, untilLapsed, type EtcdClient, type Session } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
+import { Foresight } from "../lead/foresight.ts";
 import { lead } from "../lead/lead.ts";
 import { StandsBack, type StandBack } from "../lead/stand-back.ts";
 import type { Machine } from "../machine.ts";
@@ -53,6 +54,7 @@ export async function standAndLead(deps: CandidateDeps, session: Session, signal
 async function candidacy(deps: CandidateDeps, session: Session, outer: AbortSignal, signal: AbortSignal): Promise<never> {
   const { machine, client, options, view, clock, log, back } = deps;
   const { keys, hostname } = options;
+  const foresight = new Foresight({ client, keys, clock, log });
   for (;;) {
     await back.over(view, keys, hostname, signal);
     const leadership = await campaign(
@@ -70,13 +72,24 @@ async function candidacy(deps: CandidateDeps, session: Session, outer: AbortSign
             const entry = view.get(key);
             return entry?.createRevision !== revision || !isCandidate(entry, keys.leader.prefix);
           }, s),
-        whileNext: ({ key, lease }, s) => untilLapsed(client, { lease, key }, log, s),
+        whileNext: async ({ key, lease }, s) => {
+          let looking = Promise.resolve();
+          const onNear = (): void => {
+            looking = foresight.look(s);
+          };
+          await untilLapsed(client, { lease, key }, { log, onNear }, s).finally(() => looking);
+        },
       },
       signal,
     );
     try {
       deps.onLeading(true);
-      await lead({ machine, client, keys, clock, log: log.child({ part: "leader" }), view, options }, leadership, signal);
+      await lead(
+        { machine, client, keys, clock, log: log.child({ part: "leader" }), view, options },
+        leadership,
+        signal,
+        foresight.memory(),
+      );
     } catch (error) {
       if (signal.aborted) {
         // Where the session goes on, nobody else could lead until it ends.

@@ -37,7 +37,7 @@ export class Lapses {
   #watch(lapsing: Lapsing): void {
     const { client, log } = this.#deps;
     const stop = new AbortController();
-    const watching = untilLapsed(client, lapsing, log, stop.signal)
+    const watching = untilLapsed(client, lapsing, { log }, stop.signal)
       .catch((error: unknown) => {
         // It expires by itself.
         if (!stop.signal.aborted) log.debug({ reason: messageOf(error), key: lapsing.key }, "not looking after a lease");

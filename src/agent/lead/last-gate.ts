@@ -20,6 +20,11 @@ export class LastGate {
     this.#shown = { passed: new Set([...passed].filter((id) => id !== removed)), raftLeader, rows: textOf(after), atMs };
   }
 
+  /** A removal was let through a moment ago. */
+  isFresh(nowMs: number): boolean {
+    return this.#shown !== undefined && nowMs - this.#shown.atMs <= freshMs;
+  }
+
   /**
    * Those members, once, where they were measured a moment ago, nothing but that removal has changed since, and the voters among them
    * are a quorum of what is there after the promotion: a learner that died meanwhile takes nothing with it then.

@@ -1,5 +1,13 @@
 import type { Logger } from "pino";
-import { factsOf, plan, type ChooserPolicy, type ClusterSnapshot, type Plan } from "../../chooser/index.ts";
+import {
+  factsOf,
+  plan,
+  type ChooserPolicy,
+  type ClusterSnapshot,
+  type Facts,
+  type Plan,
+  type Step,
+} from "../../chooser/index.ts";
 import { firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
@@ -58,12 +66,17 @@ interface Round {
 }
 
 /** Observe, plan, carry out, look again: runs while this agent leads, until aborted. Throws what trying again cannot mend. */
-export async function lead(deps: LeadDeps, leadership: Leadership, signal: AbortSignal): Promise<never> {
+export async function lead(
+  deps: LeadDeps,
+  leadership: Leadership,
+  signal: AbortSignal,
+  memory = new Memory(deps.clock.nowMs()),
+): Promise<never> {
   const { clock, client, keys, log, view } = deps;
   const own = AbortSignal.any([signal, leadership.signal]);
   const bell = new Doorbell();
   view.subscribe(bell, own);
-  const leader = new Leader(deps, leadership, () => {
+  const leader = new Leader(deps, leadership, memory, () => {
     bell.ring();
   });
   log.info({ revision: leadership.revision }, "leading");
@@ -161,10 +174,10 @@ class Leader {
   #said = "";
   #wrong = "";
 
-  constructor(deps: LeadDeps, leadership: Leadership, ring: () => void) {
+  constructor(deps: LeadDeps, leadership: Leadership, memory: Memory, ring: () => void) {
     this.#deps = deps;
     this.#leadership = leadership;
-    this.#memory = new Memory(deps.clock.nowMs());
+    this.#memory = memory;
     this.#preflights = new Preflights({ ...deps, leadership, done: ring });
     this.#lapses = new Lapses(deps);
     this.#events = new EventLog({ ...deps, leadership, leader: deps.options.hostname });
@@ -206,14 +219,10 @@ class Leader {
           this.#addresses.follow({ look: seen, answers, raftLeader, facts: factsOf(snapshot) }, s),
         );
     if ("step" in next && outcome === undefined) {
-      const { step, because } = next;
-      const facts = factsOf(snapshot, step);
-      const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs, lastGate: this.#lastGate };
-      // A stop must not tear a member call from its record: the step is finished, or given up a little later.
-      outcome = await shielded(signal, shieldMs, this.#deps.clock, (s) =>
-        carryOut(deps, step, because, { look: seen, raftLeader, facts }, s),
-      );
-      log.info({ step: next.step, because: next.because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
+      outcome = await this.#carryOut(next, { look: seen, raftLeader }, factsOf(snapshot, next.step), signal);
+      if ("done" in outcome && next.step.kind === "remove" && snapshot.wish === undefined) {
+        await this.#promoteNext(answers, raftLeader, rules, signal);
+      }
     } else if (!("step" in next) && next.because !== this.#said) {
       log.info(
         { because: next.because, ...("waiting" in next ? { waiting: next.waiting } : { settled: next.settled }) },
@@ -229,6 +238,41 @@ class Leader {
     const blind = whyBlind(snapshot.members, (id) => answers.has(id));
     if (blind !== undefined && anotherStands(view, keys, options.hostname)) throw new StandsBack(blind);
     return { next, outcome, unsure: snapshot.members.some((m) => !m.answers && m.heard === true) };
+  }
+
+  async #carryOut(
+    { step, because }: Extract<Plan, { step: Step }>,
+    seen: { readonly look: Look; readonly raftLeader: string | undefined; readonly justNow?: boolean },
+    facts: Facts,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { clock, log } = this.#deps;
+    const deps = { ...this.#deps, leadership: this.#leadership, events: this.#events, passOverMs, lastGate: this.#lastGate };
+    // A stop must not tear a member call from its record: the step is finished, or given up a little later.
+    const outcome = await shielded(signal, shieldMs, clock, (s) => carryOut(deps, step, because, { ...seen, facts }, s));
+    log.info({ step, because, ...outcome }, "done" in outcome ? "step carried out" : "step held back");
+    return outcome;
+  }
+
+  /**
+   * After a removal: the promotion it was made for, if that is what is planned from a new look. The cluster has a voter less until then,
+   * so whatever a round does besides waits, and what the servers said for the removal a moment ago is not asked again.
+   */
+  async #promoteNext(
+    answers: ReadonlyMap<string, EndpointStatus>,
+    raftLeader: string | undefined,
+    rules: ChooserPolicy,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { client, keys } = this.#deps;
+    if (!this.#lastGate.isFresh(this.#deps.clock.nowMs())) return;
+    const seen = await look(client, keys, signal);
+    this.#revision = seen.membership.revision;
+    if (seen.membership.members.some(({ id }) => !answers.has(id))) return;
+    const snapshot = await this.#snapshot(seen, answers, signal);
+    const next = plan(snapshot, rules);
+    if (!("step" in next) || next.step.kind !== "promote") return;
+    await this.#carryOut(next, { look: seen, raftLeader, justNow: true }, factsOf(snapshot, next.step), signal);
   }
 
   /** The event of a leader that lets another one lead. */

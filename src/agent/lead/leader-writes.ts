@@ -34,6 +34,8 @@ export interface Seen {
   readonly raftLeader: string | undefined;
   /** What the step rests on, to be kept with its event. */
   readonly facts?: Facts | undefined;
+  /** The look came right before: planned from it was at once. It is the second look too, where the gate of a removal holds for the step. */
+  readonly justNow?: boolean;
 }
 
 /** What an event tells beside the step. */

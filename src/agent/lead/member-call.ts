@@ -30,7 +30,9 @@ export async function member(
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { client, keys, leadership } = deps;
-  const again = await look(client, keys, signal);
+  const gated: GatedCall = { op: call.op, member: call.member, mayLowerTolerance };
+  const backToBack = seen.justNow === true ? shownBefore(deps, gated, seen.look, seen.raftLeader) : undefined;
+  const again = backToBack ? seen.look : await look(client, keys, signal);
   const changed = differs(seen.look, again, call);
   if (changed !== undefined) return { held: changed };
   const there = recordIn(again, keys);
@@ -40,7 +42,6 @@ export async function member(
   if (raftLeader === undefined) return { held: "no raft leader is known" };
 
   const record: StepRecord = { schema: 1, ...call, leaderRevision: leadership.revision };
-  const gated: GatedCall = { op: call.op, member: call.member, mayLowerTolerance };
   const judge = (passed: ReadonlySet<string>): string | undefined =>
     verdict({ rows, call: gated, open: again.step?.value }, passed);
   let written: RecordAt = there;
@@ -59,9 +60,9 @@ export async function member(
     written = revision;
     return revision;
   };
-  const shown = call.op === "promote" ? deps.lastGate?.take(rows, raftLeader, deps.clock.nowMs()) : undefined;
+  const shown = backToBack ?? shownBefore(deps, gated, again, raftLeader);
   let took: ReadonlySet<string>;
-  if (shown !== undefined && judge(shown) === undefined) {
+  if (shown !== undefined) {
     await write();
     took = shown;
   } else {
@@ -106,6 +107,18 @@ export async function member(
   }
   if (call.op === "remove") deps.lastGate?.keep(call.member ?? "", rows, raftLeader, took, tookAtMs);
   return close(deps, call, { look: again, record: written }, why, added, signal);
+}
+
+/** What the gate of a removal showed just before, where that lets this call through. */
+function shownBefore(
+  { lastGate, clock }: CarryOutDeps,
+  call: GatedCall,
+  { membership, step }: Look,
+  raftLeader: string | undefined,
+): ReadonlySet<string> | undefined {
+  if (call.op !== "promote" || raftLeader === undefined) return undefined;
+  const shown = lastGate?.take(membership.members, raftLeader, clock.nowMs());
+  return shown && verdict({ rows: membership.members, call, open: step?.value }, shown) === undefined ? shown : undefined;
 }
 
 /** A record whose call is not to be sent: closed with what follows where it has happened, dropped where it has not. */

@@ -41,12 +41,18 @@ export const hearingMs = 350;
  */
 export class Memory {
   readonly #tracks = new Map<string, Track>();
-  readonly #sinceMs: number;
+  #sinceMs: number;
   #openStep: { readonly key: string; readonly sinceMs: number } | undefined;
   #closing: { readonly revision: number; readonly sinceMs: number } | undefined;
 
   constructor(nowMs: number) {
     this.#sinceMs = nowMs;
+  }
+
+  /** Whose memory this is leads from now on; what it saw before stays. */
+  leads(nowMs: number): this {
+    this.#sinceMs = nowMs;
+    return this;
   }
 
   /** Takes in one observation and returns the members as the chooser sees them. */
