@@ -3,7 +3,7 @@
  * acknowledged writes, and how long the cluster has only two voters, by its servers' own logs. With an empty database and a full one, on
  * every etcd that is given.
  *
- *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH]
+ *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH] [--trace]
  *
  * Exits 1 beyond a limit: 250 ms between writes, 100 ms with two voters.
  */
@@ -48,14 +48,32 @@ async function fill(fleet: Fleet, mb: number): Promise<void> {
   }
 }
 
-/** When a server applied each change of the configuration, in its agent's log. */
-function changes(agent: AgentProcess): readonly { readonly kind: string; readonly member: string; readonly atMs: number }[] {
-  return agent.lines.flatMap((line) => {
+interface Change {
+  readonly kind: string;
+  readonly member: string;
+  readonly atMs: number;
+}
+
+/** When each change of the configuration was applied. Only the server that was asked for it logs that, whichever the leader's is by then. */
+function changes(agents: readonly AgentProcess[]): readonly Change[] {
+  const lines = agents.flatMap((agent) => agent.lines);
+  const found = lines.flatMap((line) => {
     const etcd = line["etcd"] as Readonly<Record<string, unknown>> | undefined;
     if (line.msg !== "applied a configuration change through raft" || etcd === undefined) return [];
     const [kind, member] = [etcd["raft-conf-change"], etcd["raft-conf-change-node-id"]].map(String) as [string, string];
     return [{ kind, member, atMs: Date.parse(String(line["time"])) }];
   });
+  return found.sort((a, b) => a.atMs - b.atMs);
+}
+
+/** What the agents did around the time with two voters. */
+function trace(agents: readonly AgentProcess[], fromMs: number, toMs: number, zeroMs: number): void {
+  const told = agents.flatMap(({ place, lines }) => lines.map((line) => ({ line, host: place.hostname })));
+  const at = ({ line }: (typeof told)[number]): number => Date.parse(String(line["time"]));
+  for (const one of told.filter((each) => at(each) >= fromMs && at(each) <= toMs).sort((a, b) => at(a) - at(b))) {
+    const { msg, time: _, level: __, pid: ___, hostname: ____, ...more } = one.line as Record<string, unknown> & { msg: string };
+    console.log(`  ${String(at(one) - zeroMs).padStart(6)} ms ${one.host} ${msg} ${JSON.stringify(more).slice(0, 300)}`);
+  }
 }
 
 async function run(binary: string, mb: number): Promise<void> {
@@ -100,7 +118,7 @@ async function run(binary: string, mb: number): Promise<void> {
   const replacedMs = clock.nowMs() - killedMs;
   await fleet.settled(3, ["h1"], 60_000);
   const replaced = await writer.finish();
-  const applied = changes(agents[0] as AgentProcess);
+  const applied = changes(agents);
   const removed = applied.find(({ kind, member }) => kind === "ConfChangeRemoveNode" && member === victim?.id);
   const promoted = applied.findLast(({ kind }) => kind === "ConfChangeAddNode");
   const windowMs = removed && promoted ? Math.max(0, promoted.atMs - removed.atMs) : Number.NaN;
@@ -113,6 +131,7 @@ async function run(binary: string, mb: number): Promise<void> {
     `took ${(replacedMs / 1_000).toFixed(2)} s; ${replaced.acknowledged} writes, ${replaced.lost.length} lost`,
   );
   if (replaced.lost.length > 0) beyond.push(`${what}: writes lost while one was replaced`);
+  if (process.argv.includes("--trace") && removed && promoted) trace(agents, removed.atMs - 600, promoted.atMs + 100, removed.atMs);
 }
 
 for (const binary of binaries) for (const mb of sizes) await run(binary, mb);
