@@ -131,7 +131,8 @@ async function run(binary: string, mb: number): Promise<void> {
     `took ${(replacedMs / 1_000).toFixed(2)} s; ${replaced.acknowledged} writes, ${replaced.lost.length} lost`,
   );
   if (replaced.lost.length > 0) beyond.push(`${what}: writes lost while one was replaced`);
-  if (process.argv.includes("--trace") && removed && promoted) trace(agents, removed.atMs - 600, promoted.atMs + 100, removed.atMs);
+  if (process.argv.includes("--trace") && removed && promoted)
+    trace(agents, removed.atMs - 600, promoted.atMs + 100, removed.atMs);
 }
 
 for (const binary of binaries) for (const mb of sizes) await run(binary, mb);
