@@ -173,14 +173,21 @@ export function isHostname(text: string): boolean {
   return /^[A-Za-z0-9._-]{1,253}$/.test(text) && text !== "." && text !== "..";
 }
 
+/** URLs that were looked at and are fit: every look and every ring asks for the same few. */
+const fit = new Set<string>();
+const mostFit = 500;
+
 /** URLs of one agent as its keys hold them: at most 8, 4 KB, `http` or `https`, host and port, no user info, no path. */
 export function parseUrls(text: string): { readonly urls: readonly string[] } | { readonly refused: string } {
   if (text.length > 4_096) return { refused: `the list of URLs has ${text.length} characters, at most 4096 are allowed` };
   const parts = text.split(",");
   if (parts.length > 8) return { refused: `there are ${parts.length} URLs, at most 8 are allowed` };
   for (const part of parts) {
+    if (fit.has(part)) continue;
     const refused = whyNotUrl(part);
     if (refused !== undefined) return { refused };
+    if (fit.size >= mostFit) fit.clear();
+    fit.add(part);
   }
   return { urls: parts };
 }

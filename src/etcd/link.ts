@@ -127,12 +127,23 @@ export function rpcsOver(exec: (service: keyof typeof Services, method: string, 
     markFailed: () => undefined,
     callOptionsFactory: undefined,
   };
+  // A call uses one of them.
   return {
-    kv: new rpc.KVClient(callable),
-    lease: new rpc.LeaseClient(callable),
-    cluster: new rpc.ClusterClient(callable),
-    maintenance: new rpc.MaintenanceClient(callable),
-    auth: new rpc.AuthClient(callable),
+    get kv() {
+      return new rpc.KVClient(callable);
+    },
+    get lease() {
+      return new rpc.LeaseClient(callable);
+    },
+    get cluster() {
+      return new rpc.ClusterClient(callable);
+    },
+    get maintenance() {
+      return new rpc.MaintenanceClient(callable);
+    },
+    get auth() {
+      return new rpc.AuthClient(callable);
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import { isCandidate, watchRange, type EtcdClient, type KeyValue, type WatchNews } from "../../etcd/index.ts";
+import { isCandidate, watchRange, type Change, type EtcdClient, type KeyValue, type WatchNews } from "../../etcd/index.ts";
 import type { Clock } from "../../clock.ts";
 import type { Keys, KeyRange } from "../../keys.ts";
 import { parseUrls } from "../../keys.ts";
@@ -7,6 +7,15 @@ import { policySeen, type ClusterPolicy } from "./policy.ts";
 import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";
 import { Doorbell } from "./doorbell.ts";
 import { FormerSeats } from "./former-seats.ts";
+
+/** Whether somebody wants to hear of changes of this key. */
+export type About = (key: string) => boolean;
+
+type FamilyEntries = readonly (readonly [host: string, entry: KeyValue])[];
+
+function keyOf(change: Change): string {
+  return change.type === "put" ? change.entry.key : change.key;
+}
 
 /**
  * What this agent knows of the control keys, from three watches on one stream: the endpoints, and nominations with Quorate's own keys
@@ -17,9 +26,12 @@ export class ControlView {
   /** The seats it has heard of, also after they were deleted. */
   readonly formerSeats: FormerSeats;
   readonly #entries = new Map<string, KeyValue>();
-  readonly #bells = new Set<Doorbell>();
+  /** Those that wait, with what each wants to hear of; undefined for everything. */
+  readonly #bells = new Map<Doorbell, About | undefined>();
   /** By prefix, until something of it changes: every ring asks for several. */
-  readonly #families = new Map<string, readonly (readonly [string, KeyValue])[]>();
+  readonly #families = new Map<string, FamilyEntries>();
+  /** What was read in a family as it stands. */
+  readonly #read = new WeakMap<FamilyEntries, unknown>();
   readonly #keys: Keys;
   readonly #ranges: readonly KeyRange[];
   #loaded = 0;
@@ -43,16 +55,19 @@ export class ControlView {
     return range !== undefined && (this.#revisions.get(range.start) ?? -1) >= revision;
   }
 
-  /** Rings `bell` on every change until the signal fires. */
-  subscribe(bell: Doorbell, signal: AbortSignal): void {
-    this.#bells.add(bell);
+  /**
+   * Rings `bell` until the signal fires: on every change, or with `about` on those of the keys that it holds for. A ring that is not for
+   * one key, as {@link ring} or a new listing, is for all.
+   */
+  subscribe(bell: Doorbell, signal: AbortSignal, about?: About): void {
+    this.#bells.set(bell, about);
     signal.addEventListener("abort", () => this.#bells.delete(bell), { once: true });
   }
 
   /** Settles once `condition` holds, looked at now and after every ring. */
   async until(condition: () => boolean, signal: AbortSignal): Promise<void> {
     const bell = new Doorbell();
-    this.#bells.add(bell);
+    this.#bells.set(bell, undefined);
     try {
       while (!condition()) await bell.wait(signal);
     } finally {
@@ -62,7 +77,12 @@ export class ControlView {
 
   /** Wakes everyone, for news that did not come from etcd. */
   ring(): void {
-    for (const bell of this.#bells) bell.ring();
+    for (const bell of this.#bells.keys()) bell.ring();
+  }
+
+  /** Wakes those that want to hear of one of these keys. */
+  #ringAbout(changed: readonly string[]): void {
+    for (const [bell, about] of this.#bells) if (about === undefined || changed.some(about)) bell.ring();
   }
 
   get(key: string): KeyValue | undefined {
@@ -70,7 +90,7 @@ export class ControlView {
   }
 
   /** Hosts under one family, with their entries, in order of name. */
-  under(family: Pick<Keys["agents"], "prefix" | "nameIn">): Iterable<readonly [string, KeyValue]> {
+  under(family: Pick<Keys["agents"], "prefix" | "nameIn">): FamilyEntries {
     let found = this.#families.get(family.prefix);
     if (!found) {
       found = [...this.#entries.keys()]
@@ -119,23 +139,33 @@ export class ControlView {
 
   /** Client URLs of every agent that says it serves as a voter. */
   endpointsByHost(): ReadonlyMap<string, readonly string[]> {
-    const found = new Map<string, readonly string[]>();
-    for (const [host, entry] of this.under(this.#keys.endpoints)) {
-      const parsed = parseUrls(entry.value);
-      if ("urls" in parsed) found.set(host, parsed.urls);
-    }
-    return found;
+    return this.#readOnce(this.#keys.endpoints, ({ value }) => {
+      const parsed = parseUrls(value);
+      return "urls" in parsed ? parsed.urls : undefined;
+    });
   }
 
   #records<K extends "agentRecord" | "seat">(
     kind: K,
     family: Keys["agents"],
   ): ReadonlyMap<string, K extends "seat" ? SeatRecord : AgentRecord> {
-    const found = new Map<string, K extends "seat" ? SeatRecord : AgentRecord>();
-    for (const [host, entry] of this.under(family)) {
-      const record = readRecord(kind, entry.value);
-      if (!isRefused(record)) found.set(host, record as K extends "seat" ? SeatRecord : AgentRecord);
+    return this.#readOnce(family, ({ value }) => {
+      const record = readRecord(kind, value);
+      return isRefused(record) ? undefined : (record as K extends "seat" ? SeatRecord : AgentRecord);
+    });
+  }
+
+  /** A family as `read` makes of it, each entry once until something of it changes; what it makes nothing of is passed over. */
+  #readOnce<T>(family: Keys["agents"], read: (entry: KeyValue) => T | undefined): ReadonlyMap<string, T> {
+    const entries = this.under(family);
+    const known = this.#read.get(entries);
+    if (known) return known as ReadonlyMap<string, T>;
+    const found = new Map<string, T>();
+    for (const [host, entry] of entries) {
+      const value = read(entry);
+      if (value !== undefined) found.set(host, value);
     }
+    this.#read.set(entries, found);
     return found;
   }
 
@@ -154,7 +184,9 @@ export class ControlView {
             first = false;
             this.#loaded += 1;
           }
-          this.ring();
+          // What came and went while nothing was heard, or before it was taken, is in no change.
+          if (news.kind === "changes" && !news.resynced && !news.coalesced) this.#ringAbout(news.changes.map(keyOf));
+          else this.ring();
         },
         deps,
         own,
@@ -180,7 +212,7 @@ export class ControlView {
         break;
       case "changes":
         for (const change of news.changes) {
-          const key = change.type === "put" ? change.entry.key : change.key;
+          const key = keyOf(change);
           if (change.type === "put") this.#set(change.entry);
           else this.#entries.delete(key);
           for (const prefix of this.#families.keys()) if (key.startsWith(prefix)) this.#families.delete(prefix);

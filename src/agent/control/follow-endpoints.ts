@@ -13,6 +13,7 @@ interface FollowDeps {
   readonly clock: Clock;
   /** The own server serves as a voter. */
   readonly votes: () => boolean;
+  /** Whatever an agent's status tells of the view may have changed. */
   readonly onChange: () => void;
 }
 
@@ -36,7 +37,8 @@ export function stillServing(before: Serving, now: Serving, voters: ReadonlySet<
 export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Promise<never> {
   const { client, options, prefix, view, clock } = deps;
   const bell = new Doorbell();
-  view.subscribe(bell, signal);
+  const { endpoints, seats, leader, plan } = options.keys;
+  view.subscribe(bell, signal, (key) => key === plan || [endpoints, seats, leader].some(({ prefix: of }) => key.startsWith(of)));
   let known: Serving = new Map();
   const members = new MemberEndpoints(options.seeds);
   for (;;) {

@@ -187,7 +187,7 @@ export class Presence {
 
   async #keepWritten(session: Session, signal: AbortSignal): Promise<never> {
     const { view, clock } = this.#deps;
-    view.subscribe(this.#bell, signal);
+    view.subscribe(this.#bell, signal, (key) => this.#written.has(key));
     const checkEveryMs = Math.max(session.ttlMs, 10_000);
     let checkAtMs = clock.nowMs() + checkEveryMs;
     for (;;) {

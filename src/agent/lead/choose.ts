@@ -16,7 +16,7 @@ export async function wishOf(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<Wish> {
-  const [seenByIt, policyForIt] = [frozen(structuredClone(seen)), frozen(structuredClone(policy))];
+  const [seenByIt, policyForIt] = [frozenCopy(seen), frozenCopy(policy)];
   // An async function turns whatever is thrown, by a `then` of its own as well, into a rejection.
   const asked = (async () => await choose(seenByIt, policyForIt))();
   const answered = asked.then(
@@ -43,8 +43,11 @@ function said(error: unknown): string {
   }
 }
 
-function frozen<T>(value: T): T {
+/** Of plain data, which a snapshot is. */
+function frozenCopy<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
-  for (const part of Object.values(value)) frozen(part);
-  return Object.freeze(value);
+  const copy: unknown = Array.isArray(value)
+    ? value.map(frozenCopy)
+    : Object.fromEntries(Object.entries(value).map(([name, part]) => [name, frozenCopy(part as unknown)]));
+  return Object.freeze(copy) as T;
 }

@@ -136,18 +136,18 @@ export class Keeper {
     const inForce = this.policy(look);
     const deleted = last !== undefined || this.#policy !== undefined;
     this.#policy = inForce;
-    const value = policyText(inForce);
     if (!written) {
       const again = deleted
         ? tell("wrote the policy again", "the policy key was deleted")
         : tell("wrote the first policy", "the cluster had none");
-      await this.#write([{ put: keys.policy, value }, again], keys.policy, signal);
+      await this.#write([{ put: keys.policy, value: policyText(inForce) }, again], keys.policy, signal);
     }
-    if (last === undefined) return this.#write([{ put: keys.lastPolicy, value }], undefined, signal);
+    const keepLast = (): Op => ({ put: keys.lastPolicy, value: policyText(inForce) });
+    if (last === undefined) return this.#write([keepLast()], undefined, signal);
     const changes = policyChanges(last, inForce).map(describeChange);
     if (changes.length === 0) return;
     const changed = tell(`the policy changed: ${changes.join(", ")}`, "the policy key says so");
-    await this.#write([{ put: keys.lastPolicy, value }, changed], undefined, signal);
+    await this.#write([keepLast(), changed], undefined, signal);
   }
 
   /** Whoever else leads now, or wrote `absent` meanwhile, has the say. */

@@ -327,8 +327,8 @@ class Leader {
   /** Tells what is planned and why, whenever that changes. */
   async #publish(record: PlanRecord, signal: AbortSignal): Promise<void> {
     const { client, keys } = this.#deps;
+    if (JSON.stringify(record) === this.#published) return;
     const value = writeRecord("planRecord", record);
-    if (value === this.#published) return;
     await client
       .txn({ compare: [this.#leadership.fence()], then: [{ put: keys.plan, value }] }, { signal, repeatable: true })
       .then(() => {

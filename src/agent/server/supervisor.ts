@@ -101,8 +101,9 @@ export class ServerSupervisor implements AsyncDisposable {
 
   /** Keeps to the role until aborted. Errors worth ending for are thrown: a taken port, a missing binary. */
   async run(signal: AbortSignal): Promise<never> {
-    const { clock, view } = this.#deps;
-    view.subscribe(this.#bell, signal);
+    const { clock, view, options } = this.#deps;
+    const seat = options.keys.seats.key(options.hostname);
+    view.subscribe(this.#bell, signal, (key) => key === seat);
     for (;;) {
       let waitMs: number | undefined;
       try {

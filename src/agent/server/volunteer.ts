@@ -48,9 +48,10 @@ export class Volunteer {
   }
 
   async run(signal: AbortSignal): Promise<never> {
-    const { view, clock } = this.#deps;
+    const { view, clock, options } = this.#deps;
     const bell = new Doorbell();
-    view.subscribe(bell, signal);
+    const own = options.keys.preflight.key(options.hostname);
+    view.subscribe(bell, signal, (key) => key === own);
     let openUntilMs = 0;
     try {
       for (;;) {

@@ -97,6 +97,27 @@ test("it rings on every change, until the subscriber has enough of it", async ()
   await expect(bell.wait(AbortSignal.timeout(100))).rejects.toMatchObject({ name: "TimeoutError" });
 });
 
+test("whoever wants to hear of some keys hears of those alone, and of a ring that is for all", async () => {
+  await using etcd = await startEtcd(1);
+  const { view, client } = await following(etcd.urls[0] ?? "");
+  await eventually("both ranges were read", () => view.complete);
+  const [own, all] = [new Doorbell(), new Doorbell()];
+  const seat = keys.seats.key("h1");
+  view.subscribe(own, never, (key) => key === seat);
+  view.subscribe(all, never);
+  for (const key of [keys.step, keys.seats.key("h2")]) {
+    await client.put(key, "x");
+    await all.wait(never);
+  }
+  await expect(own.wait(AbortSignal.timeout(100))).rejects.toMatchObject({ name: "TimeoutError" });
+  await client.put(seat, "x");
+  await own.wait(never);
+  await client.del(seat);
+  await own.wait(never);
+  view.ring();
+  await own.wait(never);
+});
+
 test("a connection that is cut leaves what was seen in place, and what was missed comes after it", async () => {
   await using etcd = await startEtcd(1);
   await using proxy = await FaultyProxy.start(etcd.urls[0] ?? "");
