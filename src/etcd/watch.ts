@@ -272,6 +272,7 @@ class RangeWatch {
     const state = this.#state!;
     const signal = this.#signal;
     let abort!: () => void;
+    signal.throwIfAborted();
     try {
       return await new Promise<Ended>((resolve, reject) => {
         abort = () => {

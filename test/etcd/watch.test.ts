@@ -217,6 +217,20 @@ describe("several servers", () => {
     },
   );
 
+  test("a server that has no raft leader any more ends the watch, which it could tell of nothing", async () => {
+    await using etcd = await startEtcd(2);
+    const client = clientOf([etcd.urls[0]!]);
+    const follower = new Follower(client, "/leaderless/");
+    await eventually("live", () => follower.live);
+    await etcd.nodes[1]!.kill();
+    await eventually("the watch is interrupted", () => !follower.live);
+    expect((await client.status(etcd.urls[0]!)).raftLeader).toBe("0");
+    await etcd.nodes[1]!.restart();
+    await eventually("live again", () => follower.live);
+    await caughtUp(follower, client, "/leaderless/");
+    expect(follower.resyncs).toBe(0);
+  });
+
   test("when the store went back, it lists again and tells the difference", async () => {
     // The same token and URLs make the same cluster and member ids: what a restore from an old copy looks like.
     const token = `restored-${process.pid}-${performance.now()}`;

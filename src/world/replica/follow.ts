@@ -156,6 +156,8 @@ export class Follow {
     let scheduled = false;
     let abort!: () => void;
     let close = (): void => undefined;
+    // A signal that has fired already, while it was listed, tells no listener of it.
+    this.#signal.throwIfAborted();
     try {
       return await new Promise<End>((resolve, reject) => {
         abort = () => {

@@ -133,6 +133,7 @@ export class Generations implements FollowTarget {
   }
 
   apply(events: readonly IEvent[]): void {
+    const { skipped } = this;
     const changes: RawChange[] = [];
     let revision = this.#revision;
     for (const event of events) {
@@ -151,6 +152,7 @@ export class Generations implements FollowTarget {
     }
     this.#revision = Math.max(this.#revision, revision);
     this.#options.onPosition();
+    if (this.skipped !== skipped) this.#options.onState();
     const { size } = this.#file!;
     // Once: while it is listed anew, more may arrive.
     if (size > this.#options.mostBytes && this.#grown !== this.#name) {
