@@ -42,16 +42,16 @@ test("two reader processes see every change, in order, once, without seeds, with
   const readers = [follow(folder, "both"), follow(folder, "both")];
   for (const reader of readers) expect(await next(reader)).toMatchObject({ kind: "snapshot" });
   const revisions: number[] = [];
-  let writing = true;
+  const stop = new AbortController();
   const writer = (async (): Promise<void> => {
-    for (let i = 0; writing || i < 1_000; i++) {
+    for (let i = 0; !stop.signal.aborted || i < 1_000; i++) {
       const { revision } = await client.put(nameOf(`both/${i % 20}`), `${i}`);
       revisions.push(revision);
     }
   })();
   writer.catch(() => undefined);
   for (let i = 0; i < 3; i++) await killFeeder(owner);
-  writing = false;
+  stop.abort();
   await writer;
   for (const reader of readers) {
     const lines = await toldUpTo(reader, revisions.at(-1)!);
