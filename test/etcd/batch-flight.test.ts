@@ -9,7 +9,7 @@ test("no more than two requests of a batch are unanswered at a time, however man
   const [url = ""] = etcd.urls;
   const proxy = await proxyTo(url);
   const direct = clientOf([url]);
-  const batch = new Batch(clientOf([proxy.url]));
+  const batch = new Batch(clientOf([proxy.url]), { timeoutMs: 20_000 });
   onTestFinished(() => batch.close());
   await batch.put("/flight/warm", "1");
   const counted = async (name: string): Promise<number> => {
@@ -22,7 +22,7 @@ test("no more than two requests of a batch are unanswered at a time, however man
   const before = await counted("handled");
   proxy.stall("down");
   const keys = Array.from({ length: 1_000 }, (_, i) => `/flight/${i}`);
-  const writing = Promise.all(keys.map((key) => batch.put(key, "1", { timeoutMs: 20_000 })));
+  const writing = Promise.all(keys.map((key) => batch.put(key, "1")));
   await eventually("two were carried out", async () => (await counted("handled")) === before + 2);
   const { revision } = await direct.get("/flight/warm");
   // A third would have a new revision by now: what is asked here is asked after it.
