@@ -48,7 +48,7 @@ const unlimited = new WeakSet<AbortSignal>();
  * Aborts `target` when one of the sources fires, until the returned function is called. In place of `AbortSignal.any` in loops,
  * whose signals stay registered with a long-lived source for good.
  */
-export function passOn(sources: readonly (AbortSignal | undefined)[], target: AbortController): () => void {
+export function passOn(sources: readonly (AbortSignal | undefined)[], target: { abort(reason: unknown): void }): () => void {
   const undo = sources.flatMap((source) => {
     if (source === undefined) return [];
     const abort = (): void => {

@@ -54,7 +54,7 @@ const overhead = 32;
 const lookahead = 4_000;
 
 export function unitOf(compare: readonly Compare[], ops: readonly WriteOp[], single: boolean, sinceMs: number): Unit {
-  const keys = [...new Set([...ops.map(keyOf), ...compare.map(({ key }) => key)])];
+  const keys = single ? [keyOf(ops[0]!)] : [...new Set([...ops.map(keyOf), ...compare.map(({ key }) => key)])];
   let bytes = overhead;
   for (const op of ops) bytes += overhead + keyOf(op).length + ("put" in op ? Buffer.byteLength(op.value) : 0);
   for (const one of compare) bytes += overhead + one.key.length + ("value" in one ? one.value.length : 0);
@@ -64,6 +64,7 @@ export function unitOf(compare: readonly Compare[], ops: readonly WriteOp[], sin
 /** Refuses what relies on a session that is over; returns what may still be sent. */
 export function admitted(units: readonly Unit[]): Unit[] {
   return units.filter((unit) => {
+    if (unit.waiters.every(({ session }) => session === undefined)) return unit.waiters.length > 0;
     unit.waiters = unit.waiters.filter(({ session, reject }) => {
       try {
         session?.check();
@@ -147,6 +148,7 @@ export class BatchQueue {
    */
   take(limits: Limits, busy: ReadonlySet<string>): Unit[] {
     const taken: Unit[] = [];
+    if (this.#waiting.size === 0) return taken;
     const blocked = new Set(busy);
     let deepest = 0;
     let bytes = 0;

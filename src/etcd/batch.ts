@@ -1,12 +1,14 @@
-import type { IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
+import type { IResponseOp, ITxnRequest } from "etcd3";
 import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { Markers } from "./batch-marker.ts";
 import type { Marker } from "./batch-marker.ts";
-import { BatchQueue, admitted, holds, isPlain, opsOf, unitOf } from "./batch-queue.ts";
+import { BatchQueue, admitted, unitOf } from "./batch-queue.ts";
+import { requestOf, sessionOf, tell, tellFrom, unknown, whatOf } from "./batch-txn.ts";
+import type { Answer } from "./batch-txn.ts";
 import type { Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
 import type { EtcdClient } from "./client.ts";
-import { bytes, compare, keyValue, requestOp, revisionOf } from "./codec.ts";
+import { bytes, keyValue, requestOp, revisionOf } from "./codec.ts";
 import { mayHaveHappened, reasonOf } from "./failure.ts";
 import type { CallOptions, Compare, KeyValue } from "./types.ts";
 
@@ -145,28 +147,28 @@ export class Batch implements AsyncDisposable {
         const state = `${this.#queue.writes} writes are waiting already`;
         throw new QuorateError("BUSY", `Cannot ${whatOf(unit)}: ${state}`, { retryable: true, data: { outcome: "none" } });
       }
-      const plain: Waiter = { op, session, resolve, reject };
-      const waiter = signal === undefined ? plain : abortable();
-      const joined = this.#queue.add(unit, waiter);
+      const waiter: Waiter = { op, session, resolve, reject };
+      if (signal === undefined) this.#queue.add(unit, waiter);
+      else this.#addAbortable(unit, waiter, signal);
       this.#schedule();
-
-      function abortable(): Waiter {
-        signal!.addEventListener("abort", abort, { once: true });
-        const settle = (): void => {
-          signal!.removeEventListener("abort", abort);
-        };
-        return {
-          ...plain,
-          resolve: (written) => (settle(), plain.resolve(written)),
-          reject: (error) => (settle(), plain.reject(error)),
-        };
-      }
-      const queue = this.#queue;
-      function abort(): void {
-        if (queue.remove(joined, waiter)) reject(signal!.reason as Error);
-        else reject(unknown(whatOf(unit), "it was sent when it was given up", signal!.reason));
-      }
     });
+  }
+
+  #addAbortable(unit: Unit, plain: Waiter, signal: AbortSignal): void {
+    const waiter: Waiter = {
+      ...plain,
+      resolve: (written) => (settle(), plain.resolve(written)),
+      reject: (error) => (settle(), plain.reject(error)),
+    };
+    const joined = this.#queue.add(unit, waiter);
+    const abort = (): void => {
+      if (this.#queue.remove(joined, waiter)) plain.reject(signal.reason as Error);
+      else plain.reject(unknown(whatOf(unit), "it was sent when it was given up", signal.reason));
+    };
+    const settle = (): void => {
+      signal.removeEventListener("abort", abort);
+    };
+    signal.addEventListener("abort", abort, { once: true });
   }
 
   /** Everything that is asked for in one go is to go together. */
@@ -208,6 +210,7 @@ export class Batch implements AsyncDisposable {
   }
 
   #refuseOld(): void {
+    if (this.#queue.size === 0) return;
     for (const unit of this.#queue.takeOlder(this.#client.clock.nowMs() - 2 * this.#timeoutMs)) {
       const details = { retryable: true, data: { outcome: "none" } };
       const error = new QuorateError("DEADLINE", `Cannot ${whatOf(unit)}: it was not its turn in time`, details);
@@ -216,7 +219,7 @@ export class Batch implements AsyncDisposable {
   }
 
   async #write(lane: number, given: readonly Unit[]): Promise<void> {
-    const marker = await this.#markers.next(lane);
+    const marker = this.#markers.nextNow(lane) ?? (await this.#markers.next(lane));
     const units = admitted(given);
     if (units.length === 0) return;
     const request = requestOf(marker, units);
@@ -356,80 +359,4 @@ export class Batch implements AsyncDisposable {
     this.#markers.abandon(lane);
     return unknown("write a batch", "the answer was lost, and nothing tells what became of it", cause);
   }
-}
-
-interface Answer {
-  readonly succeeded: boolean;
-  readonly responses: readonly Partial<IResponseOp>[];
-  readonly revision: number;
-}
-
-/** Of all writes of a transaction; `over` tells that it was asked, and one was. */
-function sessionOf(units: readonly Unit[]): { check(): void; readonly over: boolean } {
-  const sessions = [...new Set(units.flatMap(({ waiters }) => waiters.map((waiter) => waiter.session)))];
-  let over = false;
-  return {
-    check: () => {
-      try {
-        for (const session of sessions) session?.check();
-      } catch (error) {
-        over = true;
-        throw error;
-      }
-    },
-    get over() {
-      return over;
-    },
-  };
-}
-
-function requestOf(marker: Marker, units: readonly Unit[]): ITxnRequest {
-  return {
-    compare: [compare(marker.compare)],
-    success: [requestOp(marker.put), ...units.map(requestOfUnit)],
-    failure: [requestOp({ range: marker.key })],
-  };
-}
-
-function requestOfUnit(unit: Unit): IRequestOp {
-  if (isPlain(unit)) return requestOp(opsOf(unit)[0]!);
-  return {
-    request_txn: {
-      compare: unit.compare.map(compare),
-      success: unit.ops.map(requestOp),
-      failure: unit.single ? [requestOp({ range: unit.keys[0]! })] : [],
-    },
-  };
-}
-
-function tell(units: readonly Unit[], responses: readonly Partial<IResponseOp>[], revision: number): void {
-  for (const [i, unit] of units.entries()) {
-    const nested = responses[i]?.response_txn;
-    if (nested === undefined || nested.succeeded) settle(unit, { succeeded: true, revision });
-    else {
-      const kv = (nested.responses[0] as Partial<IResponseOp> | undefined)?.response_range?.kvs[0];
-      settle(unit, { succeeded: false, revision, ...(kv === undefined ? {} : { entry: keyValue(kv) }) });
-    }
-  }
-}
-
-function tellFrom(units: readonly Unit[], before: ReadonlyMap<string, KeyValue>, revision: number): void {
-  for (const unit of units) {
-    const succeeded = unit.compare.every((condition) => holds(condition, before.get(condition.key)));
-    const entry = succeeded || !unit.single ? undefined : before.get(unit.keys[0]!);
-    settle(unit, { succeeded, revision, ...(entry === undefined ? {} : { entry }) });
-  }
-}
-
-function settle(unit: Unit, written: Written): void {
-  const last = unit.waiters.at(-1);
-  for (const waiter of unit.waiters) waiter.resolve(waiter === last ? written : { ...written, superseded: true });
-}
-
-function unknown(what: string, state: string, cause: unknown): QuorateError {
-  return new QuorateError("OUTCOME_UNKNOWN", `Cannot ${what} for certain: ${state}`, { cause, data: { outcome: "unknown" } });
-}
-
-function whatOf(unit: Unit): string {
-  return `write ${unit.keys[0] ?? "nothing"}`;
 }

@@ -11,6 +11,7 @@ import type { Endpoints } from "./endpoints.ts";
 import { failureOf, isOfEndpoint, isRefused, lateFailure, mayHaveHappened, reasonOf, wrongCluster } from "./failure.ts";
 import type { Rpcs } from "./link.ts";
 import { inTime, late } from "./signals.ts";
+import { Stop } from "./stop.ts";
 import type { CallOptions } from "./types.ts";
 
 const defaultTimeoutMs = 2_000;
@@ -55,7 +56,7 @@ export class Caller {
   readonly #refusedMs: number;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
-  readonly #tries = new Set<AbortController>();
+  readonly #tries = new Set<Stop>();
   readonly #deadlines: Deadlines;
   /** Undefined where nobody logs in. */
   readonly credentials: Credentials | undefined;
@@ -204,8 +205,8 @@ export class Caller {
   ): Promise<{ readonly value: T } | { readonly failure: QuorateError }> {
     const { link, giveBack } = this.endpoints.borrow(endpoint);
     const startMs = this.clock.nowMs();
-    const own = new AbortController();
-    const release = passOn([signal], own);
+    const own = new Stop();
+    const release = signal === undefined ? undefined : passOn([signal], own);
     this.#tries.add(own);
     const onLate = (): void => {
       own.abort(late);
@@ -231,18 +232,18 @@ export class Caller {
     try {
       token = kind.anonymous === true ? undefined : (await this.credentials?.pass())?.token;
       const value = await link.call(
-        { signal: own.signal, requireLeader: kind.requireLeader ?? true, token, proveFirst: kind.writes, onSent, onHeader },
+        { signal: own, requireLeader: kind.requireLeader ?? true, token, proveFirst: kind.writes, onSent, onHeader },
         (rpcs) => attempt(rpcs, endpoint),
       );
       // A pinned call says nothing of what others need: a follower that is cut off still tells its status.
       if (!time.pinned) this.endpoints.worked(endpoint);
       return { value };
     } catch (error) {
-      const gaveUp = own.signal.aborted;
+      const gaveUp = own.aborted;
       if (gaveUp && request.sent && kind.resetWhenLate) link.reset();
       this.admit(signal);
       const failure =
-        gaveUp && own.signal.reason === late
+        gaveUp && own.reason === late
           ? lateFailure({ ...circumstances, sent: request.sent }, this.clock.nowMs() - startMs)
           : failureOf(error, { ...circumstances, sent: request.sent });
       if (isOfEndpoint(failure)) this.endpoints.failed(endpoint);
@@ -253,7 +254,7 @@ export class Caller {
     } finally {
       stopTimer();
       this.#tries.delete(own);
-      release();
+      release?.();
       giveBack();
     }
   }

@@ -77,13 +77,16 @@ export class Endpoints {
   /** Listed endpoints, best first: the preferred one, the last that worked, then as listed; those that failed lately behind them. */
   candidates(): readonly string[] {
     const now = this.#clock.nowMs();
+    const isForeign = (url: string): boolean => now - (this.#known.get(url)?.foreignMs ?? -Infinity) < foreignMs;
+    const [only] = this.#listed;
+    if (only !== undefined && this.#listed.length === 1) return isForeign(only) ? [] : this.#listed;
     const lately = (url: string): number => {
       const failedMs = this.#known.get(url)?.failedMs ?? -Infinity;
       return now - failedMs < penaltyMs ? failedMs : -Infinity;
     };
     const place = (url: string): number => (url === this.#preferred ? 0 : url === this.#worked ? 1 : 2);
     return this.#listed
-      .filter((url) => now - (this.#known.get(url)?.foreignMs ?? -Infinity) >= foreignMs)
+      .filter((url) => !isForeign(url))
       .toSorted((a, b) => compareNumbers(lately(a), lately(b)) || place(a) - place(b));
   }
 

@@ -1,17 +1,13 @@
-import { createRequire } from "node:module";
 import type { Socket } from "node:net";
 import type * as Grpc from "@grpc/grpc-js";
 import type { AuthClient, ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
 import type * as Rpc from "etcd3/lib/rpc.js";
 import { ConnectionGone } from "./failure.ts";
+import { grpc, rpc } from "./grpc.ts";
 import { methodOf } from "./messages.ts";
 import { fetchMetrics } from "./metrics.ts";
-
-// etcd3 as a whole also loads its Watcher, Lease, Lock and builders, which are never used here, and reads its .proto files with a
-// library that takes longer to load than all else. What it is made of comes from its own folder, so that there is one copy of each.
-const fromEtcd3 = createRequire(createRequire(import.meta.url).resolve("etcd3"));
-const grpc = fromEtcd3("@grpc/grpc-js") as typeof Grpc;
-const rpc = fromEtcd3("./rpc.js") as typeof Rpc;
+import type { StopSignal } from "./stop.ts";
+import { callOnce } from "./unary.ts";
 
 const channelOptions: Grpc.ChannelOptions = {
   // etcd cuts clients that ping more often than every 5 s, or without a call (FACTS.md).
@@ -42,7 +38,7 @@ export interface Rpcs {
 
 export interface CallHooks {
   /** Ends the call, whatever it is doing; it rejects with the signal's reason. */
-  readonly signal: AbortSignal;
+  readonly signal: StopSignal;
   /** Have an endpoint without raft leader refuse at once. */
   readonly requireLeader: boolean;
   /** Of an etcd with authentication. */
@@ -72,8 +68,8 @@ interface Wire {
   readonly channel: Grpc.Channel;
   readonly client: Grpc.Client;
   readonly sockets: Set<Socket>;
-  /** Connections on which a response was accepted. */
-  readonly proved: WeakSet<Socket>;
+  /** Those on which no response was accepted yet. */
+  readonly unproved: Set<Socket>;
 }
 
 /** What is used of one. */
@@ -238,17 +234,17 @@ export class GrpcLink implements Link {
   }
 
   #dial(): Wire {
-    const { credentials, sockets } = watchedCredentials(this.url);
+    const { credentials, sockets, unproved } = watchedCredentials(this.url);
     const channel = new grpc.Channel(authorityOf(this.url), credentials, {
       ...channelOptions,
       "grpc.max_receive_message_length": this.#mostReceived,
     });
     const client = new grpc.Client(authorityOf(this.url), credentials, { channelOverride: channel });
-    return { channel, sockets, proved: new WeakSet(), client };
+    return { channel, sockets, unproved, client };
   }
 
   /** A connected wire. Until it returns nothing has been sent. Rejects as soon as dialling has failed once. */
-  async #ready(signal: AbortSignal): Promise<Wire> {
+  async #ready(signal: StopSignal): Promise<Wire> {
     signal.throwIfAborted();
     if (this.#closed) throw new ConnectionGone("The link is closed");
     const wire = (this.#wire ??= this.#dial());
@@ -277,11 +273,11 @@ function withoutWrites(stream: Grpc.ClientReadableStream<object>): Duplex {
   };
 }
 
-function isProved({ sockets, proved }: Wire): boolean {
-  return sockets.size > 0 && [...sockets].every((socket) => proved.has(socket));
+function isProved({ sockets, unproved }: Wire): boolean {
+  return sockets.size > 0 && unproved.size === 0;
 }
 
-function stateAfter(channel: Grpc.Channel, state: Grpc.connectivityState, signal: AbortSignal): Promise<Grpc.connectivityState> {
+function stateAfter(channel: Grpc.Channel, state: Grpc.connectivityState, signal: StopSignal): Promise<Grpc.connectivityState> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const abort = (): void => {
@@ -305,34 +301,33 @@ function invoke(
   return new Promise((resolve, reject) => {
     // It may have fired since the last await; a listener added now would not hear of it.
     signal.throwIfAborted();
-    const { path, serialize, deserialize } = methodOf(service, method);
     const abort = (): void => {
       reject(signal.reason as Error);
-      call.cancel();
+      cancel();
     };
-    const done = (error: Grpc.ServiceError | null, response?: { readonly header?: IResponseHeader }): void => {
+    const cancel = callOnce(wire.channel, methodOf(service, method), request as object, metadata(hooks), (error, response) => {
       signal.removeEventListener("abort", abort);
-      if (error) {
+      if (response === undefined) {
         reject(error);
         return;
       }
       try {
-        if (response?.header) {
-          onHeader(response.header);
-          for (const socket of wire.sockets) wire.proved.add(socket);
+        const { header } = response as { readonly header?: IResponseHeader };
+        if (header) {
+          onHeader(header);
+          wire.unproved.clear();
         }
         resolve(response);
       } catch (refused) {
         reject(refused);
       }
-    };
-    const call = wire.client.makeUnaryRequest(path, serialize, deserialize, request as object, metadata(hooks), {}, done);
+    });
     signal.addEventListener("abort", abort, { once: true });
   });
 }
 
 /** grpc tells the cause of a failed connection only to a call. This one has no effect should it get through after all. */
-async function whyNotConnected(wire: Wire, signal: AbortSignal): Promise<unknown> {
+async function whyNotConnected(wire: Wire, signal: StopSignal): Promise<unknown> {
   try {
     await invoke(wire, "Maintenance", "status", {}, { signal, requireLeader: false, onHeader: () => undefined });
     return new ConnectionGone("No connection established");
@@ -341,29 +336,39 @@ async function whyNotConnected(wire: Wire, signal: AbortSignal): Promise<unknown
   }
 }
 
+const plain = { true: new grpc.Metadata(), false: new grpc.Metadata() };
+plain.true.set("hasleader", "true");
+
+/** Grpc changes a copy only. */
 function metadata({ requireLeader, token }: Pick<CallHooks, "requireLeader" | "token">): Grpc.Metadata {
+  if (token === undefined) return plain[requireLeader ? "true" : "false"];
   const made = new grpc.Metadata();
   if (requireLeader) made.set("hasleader", "true");
-  if (token !== undefined) made.set("token", token);
+  made.set("token", token);
   return made;
 }
 
 /** Credentials that remember the sockets they are used on, because grpc gives no way to cut one. */
-function watchedCredentials(url: string): { readonly credentials: Grpc.ChannelCredentials; readonly sockets: Set<Socket> } {
+function watchedCredentials(url: string): Pick<Wire, "sockets" | "unproved"> & { readonly credentials: Grpc.ChannelCredentials } {
   const credentials = url.startsWith("https:") ? grpc.credentials.createSsl() : grpc.credentials.createInsecure();
   const sockets = new Set<Socket>();
-  const plain = credentials._createSecureConnector.bind(credentials);
+  const unproved = new Set<Socket>();
+  const create = credentials._createSecureConnector.bind(credentials);
   credentials._createSecureConnector = (...args) => {
-    const connector = plain(...args);
+    const connector = create(...args);
     const connect = connector.connect.bind(connector);
     connector.connect = (socket) => {
       sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
+      unproved.add(socket);
+      socket.once("close", () => {
+        sockets.delete(socket);
+        unproved.delete(socket);
+      });
       return connect(socket);
     };
     return connector;
   };
-  return { credentials, sockets };
+  return { credentials, sockets, unproved };
 }
 
 function authorityOf(url: string): string {

@@ -36,6 +36,8 @@ type Values = Record<string, unknown>;
 const scalars: ReadonlySet<string> = new Set<Scalar>(["bytes", "string", "int64", "uint64", "uint32", "bool"]);
 const noBytes = Buffer.alloc(0);
 const two32 = 2 ** 32;
+/** A cluster of seven, and its own. */
+const mostTexts = 8;
 
 /**
  * `messages` says each message's fields as `name:type=number`; a type ends in `[]` where it is repeated, a name in `?` where it is part
@@ -48,7 +50,8 @@ export class Protobuf {
   /** Filled from its end, so that the length of a part is known when it has to be written. */
   #bytes = Buffer.allocUnsafe(64 * 1024);
   #at = 0;
-  #text = { high: 0, low: 0, text: "0" };
+  /** Ids of cluster and member, which come with every answer, as text. */
+  readonly #texts: { readonly high: number; readonly low: number; readonly text: string }[] = [];
 
   constructor(messages: Readonly<Record<string, string>>, enums: Readonly<Record<string, readonly string[]>>) {
     this.#messages = messages;
@@ -250,13 +253,11 @@ export class Protobuf {
       case "int64":
       case "uint64": {
         if (high === 0) return low === 0 ? "0" : String(low);
-        // Ids of cluster and member come with every answer.
-        const last = this.#text;
-        if (field.kind === "uint64" && last.high === high && last.low === low) return last.text;
         if (high < 0x200000) return String(high * two32 + low);
-        const whole = (BigInt(high) << 32n) | BigInt(low);
-        const text = (field.kind === "int64" ? BigInt.asIntN(64, whole) : whole).toString();
-        if (field.kind === "uint64") this.#text = { high, low, text };
+        if (field.kind === "int64") return BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low)).toString();
+        for (const known of this.#texts) if (known.low === low && known.high === high) return known.text;
+        const text = ((BigInt(high) << 32n) | BigInt(low)).toString();
+        if (this.#texts.push({ high, low, text }) > mostTexts) this.#texts.shift();
         return text;
       }
       default:

@@ -128,7 +128,7 @@ export class SimLink implements Link {
     return await this.#roundTrip(connection, service, method, request, hooks);
   }
 
-  #connect(signal: AbortSignal): Promise<Connection> {
+  #connect(signal: CallHooks["signal"]): Promise<Connection> {
     if (signal.aborted) return Promise.reject(signal.reason as Error);
     if (this.#closed) return Promise.reject(gone("The link is closed"));
     if (this.#connection?.alive === true) return Promise.resolve(this.#connection);
