@@ -3,14 +3,14 @@ import { readFile } from "node:fs/promises";
 import { isMainThread } from "node:worker_threads";
 import { register } from "node:module";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
 
-// Hooks run in a thread of their own, which loads this file a second time.
+// Hooks run in a thread of their own, which loads this file a second time. Only there is a compiler of use, which takes long to load.
 if (isMainThread) register(import.meta.url);
+const ts = isMainThread ? undefined : (await import("typescript")).default;
 
 /** @type {import("node:module").LoadHook} */
 export async function load(url, context, next) {
-  if (!url.endsWith(".ts")) return next(url, context);
+  if (!ts || !url.endsWith(".ts")) return next(url, context);
   const { outputText } = ts.transpileModule(await readFile(fileURLToPath(url), "utf8"), {
     compilerOptions: {
       module: ts.ModuleKind.ESNext,
