@@ -29,7 +29,7 @@ async function nothingLost(fleet: Fleet, at: string): Promise<void> {
 }
 
 const problemOf = async (fleet: Fleet, host: string): Promise<string> => {
-  const record = await fleet.get("h1", `/_mgmt/quorate/agents/${host}`).catch(() => undefined);
+  const record = await fleet.get("h1", `/_mgmt/quorate/agents/${host}`);
   return (JSON.parse(record ?? "{}") as { problem?: string }).problem ?? "";
 };
 

@@ -17,6 +17,8 @@ async function answer(line) {
   try {
     const response = await fetch(url, {
       ...(body === undefined ? {} : { method: "POST", body }),
+      // A connection that is kept may be met just as a server that is stopped, or has refused a large request, closes it.
+      headers: { connection: "close" },
       signal: AbortSignal.timeout(timeoutMs),
     });
     console.log(JSON.stringify({ id, status: response.status, text: await response.text() }));

@@ -41,7 +41,9 @@ const usedPauseMs = 15_000;
 const helpedMs = 600_000;
 
 /** What became of one attempt. `used`: nothing can be freed without deleting keys, or with a larger quota. */
-type Attempt = { readonly kind: "freed"; readonly what: string } | { readonly kind: "used"; readonly bytes: number };
+type Attempt = { readonly smallestAt: number } & (
+  { readonly kind: "freed"; readonly what: string } | { readonly kind: "used"; readonly bytes: number }
+);
 
 /**
  * Heals NOSPACE, the alarm under which etcd refuses every put and every new lease, so that no leader could be elected to do it: the
@@ -54,6 +56,8 @@ export async function keepSpace(deps: SpaceDeps, signal: AbortSignal): Promise<n
   let pause = 0;
   let notBeforeMs = 0;
   let freedMs = -Infinity;
+  /** The revision at which the files were last made as small as they get. */
+  let smallestAt = 0;
   const tell = (problem: string | undefined): void => {
     if (problem === told) return;
     told = problem;
@@ -76,7 +80,8 @@ export async function keepSpace(deps: SpaceDeps, signal: AbortSignal): Promise<n
       pause = Math.min(pauseMs.most, Math.max(pauseMs.first, 2 * pause));
       let used = false;
       try {
-        const attempt = await makeRoom(deps, signal);
+        const attempt = await makeRoom(deps, smallestAt, signal);
+        smallestAt = attempt.smallestAt;
         used = attempt.kind === "used";
         if (attempt.kind === "used") tell(usedUp(attempt.bytes, deps.options.quotaBackendBytes));
         else {
@@ -122,13 +127,17 @@ async function ownStatus({ client, options, votes }: SpaceDeps, signal: AbortSig
 }
 
 /** Everything in it is done through the raft leader's side of the cluster and needs neither a put nor a lease. */
-async function makeRoom(deps: SpaceDeps, signal: AbortSignal): Promise<Attempt> {
+async function makeRoom(deps: SpaceDeps, smallestAt: number, signal: AbortSignal): Promise<Attempt> {
   const { client, options, log } = deps;
   const membership = await client.readMembership({ signal });
   await compact(client, membership.revision, { signal, timeoutMs: upkeepMs });
+  const { revision } = membership;
   const before = await ownStatus(deps, signal);
-  // What is in use now is what the files shrink to: defragmenting stops a server for a while, so not for nothing.
-  if (before && before.dbSizeInUse + roomBytes > options.quotaBackendBytes) return { kind: "used", bytes: before.dbSizeInUse };
+  // What is in use now is what the files shrink to: defragmenting stops a server for a while, so not for nothing. Only etcd 3.4 counts
+  // what a compaction freed from the write after it on, and there is none under the alarm.
+  const isKnown = before?.version.startsWith("3.4.") !== true || revision === smallestAt;
+  if (before && isKnown && before.dbSizeInUse + roomBytes > options.quotaBackendBytes)
+    return { kind: "used", bytes: before.dbSizeInUse, smallestAt };
   const done: string[] = [];
   for (const row of lastOf(membership, before?.memberId)) {
     const [url] = row.clientUrls;
@@ -143,13 +152,15 @@ async function makeRoom(deps: SpaceDeps, signal: AbortSignal): Promise<Attempt> 
     }
   }
   const after = await ownStatus(deps, signal);
-  if (after && after.dbSize + roomBytes > options.quotaBackendBytes) return { kind: "used", bytes: after.dbSizeInUse };
+  if (after && after.dbSize + roomBytes > options.quotaBackendBytes)
+    return { kind: "used", bytes: after.dbSizeInUse, smallestAt: revision };
   const call = { signal, timeoutMs: callMs };
   for (const alarm of await alarms(client, call)) if (alarm.kind === "NOSPACE") await disarm(client, alarm, call);
   const shrunk = before && after ? ` (${mib(before.dbSize)} -> ${mib(after.dbSize)} MiB)` : "";
   return {
     kind: "freed",
-    what: `freed space${shrunk}: forgot the history up to ${membership.revision}, defragmented ${listOf(done)}`,
+    smallestAt: revision,
+    what: `freed space${shrunk}: forgot the history up to ${revision}, defragmented ${listOf(done)}`,
   };
 }
 
