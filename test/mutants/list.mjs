@@ -519,6 +519,11 @@ export const ofTheLeader = [
       "{ compare: [isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
     ],
     [
+      "a record that comes late takes the place of a later one",
+      "{ compare: [leadership.fence(), isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+      "{ compare: [leadership.fence()], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+    ],
+    [
       "a record that another leader refused is taken for written",
       "if (!done.succeeded && entry?.value !== value) throw lost();",
       "if (!done.succeeded && entry === undefined) throw lost();",

@@ -82,7 +82,7 @@ class Scene {
 }
 
 /** The same client, of which one call behaves otherwise. */
-function withCall<K extends "addLearner" | "removeMember">(client: EtcdClient, name: K, call: EtcdClient[K]): EtcdClient {
+function withCall<K extends "addLearner" | "removeMember" | "txn">(client: EtcdClient, name: K, call: EtcdClient[K]): EtcdClient {
   return Object.create(client, { [name]: { value: call } }) as EtcdClient;
 }
 
@@ -450,6 +450,40 @@ describe("a recorded step", () => {
     expect(await scene.step(complete("remove", false, "abc"), { deps: { client: late } })).toEqual({ held });
     expect(readRecord("step", (await scene.value(keys.step)) ?? "")).toMatchObject({ member: "def" });
     expect(await scene.step(complete("remove", false, "def"))).toEqual(done);
+  });
+
+  test("comes late and finds a later one there: that one stays, and the call of the late one is not sent", async () => {
+    const scene = await Scene.open();
+    const { client, keys } = scene.leader;
+    const member = await scene.withLearner();
+    const before = await scene.rows();
+    let later = 0;
+    const late = withCall(client, "txn", async (txn, options) => {
+      const op = txn.then[0];
+      if (op && "put" in op && op.put === keys.step && later++ === 0) await scene.record({ op: "promote", agent: "h2", member });
+      return client.txn(txn, options);
+    });
+    await expect(scene.step(remove(member), { deps: { client: late } })).rejects.toMatchObject({ code: "LEADERSHIP_LOST" });
+    expect(later).toBeGreaterThan(0);
+    expect(readRecord("step", (await scene.value(keys.step)) ?? "")).toMatchObject({ op: "promote", member });
+    expect(await scene.rows()).toEqual(before);
+  });
+
+  test("whose write was acknowledged only at the second try counts as written", async () => {
+    const scene = await Scene.open();
+    const { client, keys } = scene.leader;
+    const member = await scene.withLearner();
+    let tries = 0;
+    // The answer to the first try is lost: what comes back is the answer to the same txn sent again.
+    const twice = withCall(client, "txn", async (txn, options) => {
+      const op = txn.then[0];
+      if (op && "put" in op && op.put === keys.step && tries++ === 0) await client.txn(txn, options);
+      return client.txn(txn, options);
+    });
+    expect(await scene.step(remove(member), { deps: { client: twice } })).toEqual(done);
+    expect(tries).toBeGreaterThan(0);
+    expect(await scene.rows()).toHaveLength(1);
+    await scene.nothingOpen();
   });
 
   test("that somebody wrote by hand brings no URL into the cluster that was not proved", async () => {
