@@ -168,6 +168,14 @@ export class FeederLink implements AsyncDisposable {
         "the replica was listed anew",
       );
     }
+    const { clusterId, foreign } = state;
+    if (foreign !== undefined && foreign !== this.#state?.foreign) {
+      this.#log?.error({ foreign, clusterId, folder: this.#folder.path }, "another cluster answers, and is not listened to");
+    }
+    if (this.#state !== undefined && state.predecessors.length > this.#state.predecessors.length) {
+      const predecessor = state.predecessors.at(-1);
+      this.#log?.warn({ predecessor, folder: this.#folder.path }, "the cluster has a successor, which is followed");
+    }
     if (state.refused !== undefined && this.#state?.refused === undefined) {
       this.#log?.warn({ why: state.refused, folder: this.#folder.path }, "no replica is kept");
     }

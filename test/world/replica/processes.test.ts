@@ -1,3 +1,4 @@
+import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { compact } from "../../../src/etcd/index.ts";
 import { openReplica } from "../../../src/world/replica/index.ts";
@@ -156,9 +157,13 @@ describe("a start", () => {
     for (let i = 0; i < 10; i++) await client.put(nameOf("compacted"), `${i}`);
     const { revision } = await client.put(nameOf("compacted"), "1");
     await compact(client, revision, {});
-    const after = await replicaOf({ folder });
+    const logged: string[] = [];
+    const log = pino({ level: "info" }, { write: (line: string) => void logged.push(line) });
+    const after = await replicaOf({ folder, log });
     expect(textOf((await after.get(nameOf("compacted"), { read: "linearizable" })).entry)).toBe("1");
     expect(after.metrics.relists).toEqual({ compacted: 1 });
+    expect(after.status.lastRelist).toEqual({ cause: "compacted", why: "the history behind its revision is compacted" });
+    expect(logged.find((line) => line.includes("the replica was listed anew"))).toContain('"cause":"compacted"');
   });
 });
 

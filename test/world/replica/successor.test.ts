@@ -1,3 +1,4 @@
+import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { firstMarker } from "../../../src/agent/begin/first-keys.ts";
 import { isRefused, readRecord } from "../../../src/agent/control/records.ts";
@@ -38,7 +39,9 @@ test("an empty founder on a known address empties no World, whatever its marker 
   const theirs = clientTo(founder.urls);
   await theirs.get("/");
   await theirs.put(keys.cluster, firstMarker(theirs.clusterId!, options));
-  const replica = await replicaOf({ endpoints: [proxy.url], folder: await replicaFolder() });
+  const logged: string[] = [];
+  const log = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
+  const replica = await replicaOf({ endpoints: [proxy.url], folder: await replicaFolder(), log });
   const told = new Told(replica);
   await eventually("the snapshot", () => told.snapshots === 1);
   await etcd.nodes[0]!.kill();
@@ -49,12 +52,16 @@ test("an empty founder on a known address empties no World, whatever its marker 
   expect(replica.rangeSync(strings).length).toBe(3);
   expect(replica.status).toMatchObject({ state: "stale", clusterId: direct.clusterId, predecessors: [] });
   expect(told.news.length).toBe(1);
+  expect(logged.join()).toContain("another cluster answers, and is not listened to");
+  expect(logged.join()).not.toContain("successor");
 });
 
 test("a restored backup that was adopted is followed: one exact difference, by every program, also by one that knows the former cluster only", async () => {
   const { etcd, direct, proxy } = await founded();
   const folder = await replicaFolder();
-  const replica = await replicaOf({ endpoints: [proxy.url], folder });
+  const logged: string[] = [];
+  const log = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
+  const replica = await replicaOf({ endpoints: [proxy.url], folder, log });
   await replica.ready();
   const second = await replicaOf({ folder });
   const [told, other] = [new Told(replica), new Told(second)];
@@ -85,6 +92,7 @@ test("a restored backup that was adopted is followed: one exact difference, by e
     lastRelist: { cause: "cluster" },
     foreign: undefined,
   });
+  expect(logged.filter((line) => line.includes("the cluster has a successor, which is followed")).length).toBeGreaterThan(0);
   await using writes = new ReplicaWrites(replica);
   const { revision } = await eventually("a write", () => writes.put(nameOf("d"), "1").catch(() => undefined));
   expect(textOf((await replica.get(nameOf("d"))).entry)).toBe("1");
