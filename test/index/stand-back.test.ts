@@ -1,3 +1,4 @@
+import { pino } from "pino";
 import { filter, firstValueFrom, map, merge, timeout } from "rxjs";
 import { expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../src/clock.ts";
@@ -52,5 +53,58 @@ test(
     });
     expect((await client.readMembership()).members).toEqual(members);
     proxy.heal();
+  },
+);
+
+test(
+  "a leader whose session lives and whose looks come to nothing for 30 s lets another agent lead, and nobody loses its seat",
+  { timeout: 150_000 },
+  async () => {
+    const said: { host?: string; msg?: string; because?: string }[] = [];
+    const logger = pino({ level: "warn" }, { write: (line: string) => said.push(JSON.parse(line) as object) });
+    const sessionTtlMs = 120_000;
+    const one = await host("h1", { sessionTtlMs, logger });
+    const hosts = [
+      one,
+      await host("h2", { seeds: one.clientUrls, sessionTtlMs, logger }),
+      await host("h3", { seeds: one.clientUrls, sessionTtlMs, logger }),
+    ];
+    // Every client, the agents themselves too, reaches the servers through these; the servers reach each other directly.
+    const proxies = await Promise.all(hosts.map(({ clientUrls }) => FaultyProxy.start(clientUrls[0])));
+    onTestFinished(async () => {
+      await Promise.all(proxies.map((proxy) => proxy[Symbol.asyncDispose]()));
+    });
+    const agents = hosts.map((one, i) => start({ ...one, advertiseClientUrls: [proxies[i]?.url ?? ""] }));
+    const settled = (): boolean =>
+      agents.every((agent) => agent.status().role === "voter" && agent.status().leader !== undefined);
+    await firstValueFrom(
+      merge(...agents.map((agent) => agent.status$)).pipe(map(settled), filter(Boolean), timeout({ first: 40_000 })),
+    );
+    await using client = EtcdClient.create({ endpoints: hosts.flatMap(({ clientUrls }) => clientUrls), clock });
+    const { members } = await client.readMembership();
+    const leader = async (): Promise<string | undefined> =>
+      (await client.range(keys.leader)).entries.toSorted((a, b) => a.createRevision - b.createRevision)[0]?.value;
+    const before = await eventually("one leads", leader);
+    await eventually("all stand", async () => (await client.range(keys.leader)).entries.length === 3);
+
+    // A keepalive is in time all the same; no other call is.
+    for (const proxy of proxies) proxy.delay(4_000);
+    const stood = await eventually(
+      "the leader stands back",
+      () => said.find(({ msg }) => msg === "letting another agent lead"),
+      60_000,
+    );
+    expect(stood).toMatchObject({ host: before, because: "it finished no round in 30 s" });
+    expect(said.some(({ msg }) => msg?.includes("session is lost"))).toBe(false);
+    for (const proxy of proxies) proxy.heal();
+    await eventually(
+      "another agent leads",
+      async () => {
+        const now = await leader();
+        return now !== undefined && now !== before;
+      },
+      30_000,
+    );
+    expect((await client.readMembership()).members).toEqual(members);
   },
 );
