@@ -6,8 +6,12 @@ import { keysUnder } from "../../../src/keys.ts";
 import type { KeyRange } from "../../../src/keys.ts";
 import { openReplica } from "../../../src/world/replica/index.ts";
 import type { Entry, Following, Replica, ReplicaNews, ReplicaOptions } from "../../../src/world/replica/index.ts";
+import { etcdAtLeast } from "../../support/etcd.ts";
 import { isAlive, temporaryFolder, untilGone } from "../../support/etcd-server.ts";
 import { eventually } from "../../support/eventually.ts";
+
+/** Whether the etcd of the tests can be asked for progress: where it cannot, linearizable reads are direct. */
+export const progressIsInOrder = etcdAtLeast(3, 5, 8) || (etcdAtLeast(3, 4, 25) && !etcdAtLeast(3, 5));
 
 export const keys = keysUnder("/_mgmt");
 export const strings: KeyRange = keys.world.at(-1)!;
