@@ -59,7 +59,7 @@ function openPromotion(s: Survey, open: OpenStep): Plan {
       member,
       cause,
       `the recorded promotion of ${nameOf(member)} must not land: it ${reason}`,
-      cause === "failed-learner",
+      cause === "failed-learner" && member.agentLive,
     );
   }
   if (isReady(member, s.policy)) return complete(open, true, `the recorded promotion of ${nameOf(member)} has not happened yet`);

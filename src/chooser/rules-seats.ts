@@ -5,13 +5,17 @@ import { act, remove, type Rule } from "./steps.ts";
 import { toleranceOf, type Survey } from "./survey.ts";
 import { nameOf } from "./words.ts";
 
-/** Rule 4: a learner that is unknown, or will not become a voter, frees the one learner slot. */
+/**
+ * Rule 4: a learner that is unknown, or will not become a voter, frees the one learner slot. Its agent is passed over where it lives. One that
+ * lost its session has to volunteer anew, and is the youngest volunteer then: every other spare comes first, and where there is no other, a
+ * busy moment must not cost the cluster a minute.
+ */
 export const badLearner: Rule = (s) => {
   const stranger = s.learners.find((m) => m.agent === undefined);
   if (stranger !== undefined) return remove(stranger, "unknown-learner", `no agent is known for the learner ${nameOf(stranger)}`);
   for (const learner of s.learners) {
     const reason = whyGivenUp(learner, s);
-    if (reason !== undefined) return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, true);
+    if (reason !== undefined) return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, learner.agentLive);
   }
   return undefined;
 };

@@ -58,7 +58,8 @@ describe("rule 3: an open step", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3 | open promote h3")).toBe("send promote h3");
   });
   test("a promotion that may still land must not meet a dead learner: the learner is removed", () => {
-    expect(say("ideal 3 | voters h1 h2 | learners h3! | open promote h3")).toBe("remove h3 failed-learner pass-over");
+    expect(say("ideal 3 | voters h1 h2 | learners h3! | open promote h3")).toBe("remove h3 failed-learner");
+    expect(say("ideal 3 | voters h1 h2 | learners h3l | open promote h3")).toBe("remove h3 failed-learner pass-over");
   });
   test("a promotion that may still land must not make a voter of one that leaves", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3 | leaving h3 | open promote h3")).toBe("remove h3 leaving");
@@ -91,6 +92,10 @@ describe("rule 4: learners without a future", () => {
   test.each([
     ["is gone with its agent", "h3!"],
     ["runs, but its agent is gone", "h3x"],
+  ])("a learner that %s is removed; the agent volunteers anew, so it is not passed over", (_, learner) => {
+    expect(say(`ideal 3 | voters h1 h2 | learners ${learner} | spares h4`)).toBe("remove h3 failed-learner");
+  });
+  test.each([
     ["reports a failed server", "h3f"],
     ["reports lost data", "h3l"],
     ["crashes again and again, though the raft leader hears it", "h3f&"],

@@ -116,7 +116,7 @@ describe("without a wish nobody gains or loses a seat, and what is under way is 
     }
     expect(say(`ideal 3 | voters h1 h2 | learners h3 | open promote h3 | no-wish ${failed}`)).toBe("send promote h3");
     expect(say(`ideal 3 | voters h1 h2! h3! | no-wish ${failed}`)).toBe("wait quorum 1/3");
-    expect(say(`ideal 3 | voters h1 h2 | learners h3! | no-wish ${failed}`)).toBe("remove h3 failed-learner pass-over");
+    expect(say(`ideal 3 | voters h1 h2 | learners h3! | no-wish ${failed}`)).toBe("remove h3 failed-learner");
     expect(say(`ideal 3 | voters h1 h2 h3 | unnominated h3 | no-wish ${failed}`)).toBe("renominate h3");
   });
 });

@@ -121,8 +121,13 @@ export const ofThePlan = [
     ],
     [
       "rule 4: who is given up is not passed over",
-      'return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, true);',
+      'return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, learner.agentLive);',
       'return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, false);',
+    ],
+    [
+      "rule 4: who lost its session for a moment is passed over",
+      'return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, learner.agentLive);',
+      'return remove(learner, "failed-learner", `learner ${nameOf(learner)} ${reason}`, true);',
     ],
     [
       "rule 4: at tolerance 0 the long timeout counts",

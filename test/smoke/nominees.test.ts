@@ -2,7 +2,7 @@
  * What may happen to a nominee, each with real agents: it dies between add and start; nobody reaches its ports, or they are
  * somebody else's; it dies just before its promotion. (One that never catches up: test/index/never-catches-up.test.ts.)
  */
-import { chmod, writeFile } from "node:fs/promises";
+import { chmod, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fleet } from "../support/agents.ts";
@@ -42,6 +42,39 @@ describe("a nominee", { timeout: 120_000 }, () => {
     const removal = told.find(({ step, agent }) => step === "remove" && agent === "h2");
     expect(removal?.because).toMatch(/^learner h2 (is gone with its agent|has no agent any more|has not started in time)/);
     expect(agentsOf(told, "promote")).not.toContain("h2");
+  });
+
+  test("that stands still for longer than its session lasts, and is given up for it, has its seat soon after it is back", async () => {
+    const fleet = await open();
+    // An etcd that does not begin before it is told to.
+    const [slow, hold] = [join(fleet.folder, "slow-etcd"), join(fleet.folder, "hold")];
+    const waits = `while [ -e ${hold} ]; do sleep 0.1; done`;
+    await writeFile(slow, `#!/bin/sh\n[ "$1" = --version ] || ${waits}\nexec ${etcdBinary()} "$@"\n`);
+    await chmod(slow, 0o755);
+    await writeFile(hold, "");
+    const h1 = await fleet.start("h1", { flags: ["--ideal-cluster-size=3"] });
+    await h1.ready();
+    const h2 = await fleet.start("h2", { seeds: ["h1"], flags: [`--etcd-bin=${slow}`] });
+    const h3 = await fleet.start("h3", { seeds: ["h1"], flags: ["--priority=-1"] });
+    await Promise.all([h2.ready(), h3.ready()]);
+    await eventually("h2 is added", async () => (await fleet.members("h1")).some(({ name }) => name === ""), 30_000);
+    h2.signal("SIGSTOP");
+    const removed = await eventually(
+      "h2 is given up",
+      async () => (await eventsOf(fleet, "h1")).find(({ step, agent }) => step === "remove" && agent === "h2"),
+      30_000,
+    ).finally(() => h2.signal("SIGCONT"));
+    expect(removed.because).toMatch(/^learner h2 (is gone with its agent|has no agent any more)/);
+    await rm(hold);
+
+    // In less than the minute for which it would be passed over.
+    const rows = await fleet.settled(3, ["h1"], 45_000);
+    expect(rows.map(({ name, learner }) => [name, learner])).toEqual([
+      ["h1", false],
+      ["h2", false],
+      ["h3", false],
+    ]);
+    expect(agentsOf(await eventsOf(fleet, "h1"), "pass-over")).toEqual([]);
   });
 
   test("whose ports nobody can reach, or that gives somebody else's address, is never added, and status says why", async () => {
