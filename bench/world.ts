@@ -3,8 +3,8 @@
  *
  *   npm run bench -- world [--seconds 0.5]
  *
- * Exits 1 beyond a limit. Times of starts are told twice: as they are, and without what the start of a feeder's process costs that has
- * nothing to do (it is Node's start and the loading of the wire, and differs from machine to machine); the limits are on the second.
+ * Exits 1 where a goal is missed. A start is what a program waits for: from opening to the first read that is fresh, the start of the
+ * feeder's process included; how much of it a feeder with nothing to do takes is said beside it.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -29,7 +29,7 @@ const value = "v".repeat(256);
 
 function tell(what: string, text: string, good: boolean | undefined, limit: string): void {
   if (good === false) process.exitCode = 1;
-  console.log(`${what.padEnd(46)} ${text.padEnd(64)} ${good === undefined ? "" : good ? "ok" : "BEYOND"} ${limit}`);
+  console.log(`${what.padEnd(46)} ${text.padEnd(64)} ${good === undefined ? "" : good ? "ok" : "MISSED"} ${limit}`);
 }
 
 /** Calls per second of `callers` that each call again as soon as they have an answer. */
@@ -122,8 +122,8 @@ try {
     await batch.close();
     const text = `${perSecond(batched)}, etcd3 ${perSecond(etcd3)}, one call each ${perSecond(bare)}`;
     const ratio = batched / etcd3;
-    const good = callers === 256 ? ratio >= 10 : callers === 1 ? ratio >= 0.9 : undefined;
-    const limit = callers === 256 ? "(at least 10x)" : callers === 1 ? "(not slower, give or take a tenth)" : "";
+    const good = callers === 256 ? ratio >= 10 : callers === 1 ? ratio >= 1 : undefined;
+    const limit = callers === 256 ? "(at least 10x)" : callers === 1 ? "(not slower)" : "";
     tell(`sets, ${callers} callers`, `${times(ratio)} etcd3, ${times(batched / bare)} a call: ${text}`, good, limit);
   }
 
@@ -217,13 +217,28 @@ try {
     await closed(replica);
     return tookMs;
   });
-  const warm = Math.max(0, warmMs - idleMs);
   tell(
     "warm start, 20,000 keys, 1,000 revisions missed",
-    `${ms(warmMs)}, without the bare start ${ms(warm)}; ${ms(cpu)} of CPU in all`,
-    warm < 200,
+    `${ms(warmMs)}, of which ${ms(Math.min(warmMs, idleMs))} are a bare start; ${ms(cpu)} of CPU in all`,
+    warmMs < 200,
     "(under 200 ms)",
   );
+
+  {
+    const replica = await openReplica({ clock, endpoints: [url], folder: await newFolder() });
+    await replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 30_000 });
+    const pid = replica.feederPid!;
+    const resumeMs = await median(async () => {
+      process.kill(pid, "SIGSTOP");
+      for (let i = 0; i < 1_000; i += 100) {
+        await Promise.all(Array.from({ length: 100 }, (_, j) => ours.put(`${prefix}many/${i + j}`, `${value} ${i}`)));
+      }
+      process.kill(pid, "SIGCONT");
+      return await timed(() => replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 30_000 }));
+    });
+    tell("the same with a feeder that was only stopped", ms(resumeMs), undefined, "");
+    await closed(replica);
+  }
 
   await putMany(ours, 20_000, 100_000);
   let folder = "";
@@ -235,11 +250,10 @@ try {
     await closed(replica);
     return tookMs;
   });
-  const cold = Math.max(0, coldMs - idleMs);
   tell(
     "cold start, 100,000 keys",
-    `${ms(coldMs)}, without the bare start ${ms(cold)}; ${ms(cpu)} of CPU in all`,
-    cold < 1_500,
+    `${ms(coldMs)}, of which ${ms(Math.min(coldMs, idleMs))} are a bare start; ${ms(cpu)} of CPU in all`,
+    coldMs < 1_500,
     "(under 1500 ms)",
   );
 
@@ -262,12 +276,7 @@ try {
         while (replica.feederPid === pid || replica.status.state !== "live") await clock.sleep(1, never);
       });
     });
-    tell(
-      "another feeder live after the first was killed",
-      ms(takeMs),
-      takeMs - idleMs < 1_000,
-      "(under 1000 ms beyond the bare start)",
-    );
+    tell("another feeder live after the first was killed", ms(takeMs), takeMs < 1_000, "(under 1000 ms)");
     await closed(replica);
   }
 } finally {

@@ -7,6 +7,7 @@ import type { FeederSettings } from "./feeder-settings.ts";
 import { ReplicaFolder } from "./folder.ts";
 import type { Estate } from "./generations.ts";
 import { probe } from "./programs.ts";
+import { copySealed } from "./seal.ts";
 
 // Whoever started it may be gone: nothing is to end it but its last user.
 process.on("SIGHUP", () => undefined);
@@ -32,5 +33,9 @@ async function estate(): Promise<Estate | undefined> {
   const record = await folder.record();
   if (record === undefined || settings.distrust !== undefined) return undefined;
   const name = await folder.nextFile();
+  const { seal } = record;
+  if (seal !== undefined && copySealed(folder.filePath(record.file), folder.filePath(name), seal)) {
+    return { record, name, verdict: Promise.resolve({ meta: seal.meta }) };
+  }
   return { record, name, verdict: probe(folder.filePath(record.file), folder.filePath(name)) };
 }

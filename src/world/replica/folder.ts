@@ -5,6 +5,8 @@ import type { FileHandle } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { messageOf, QuorateError } from "../../errors.ts";
+import { isSeal } from "./seal.ts";
+import type { Seal } from "./seal.ts";
 
 /** What lies beside the file: what it is of, and where its cluster can be found. */
 export interface FolderRecord {
@@ -17,6 +19,8 @@ export interface FolderRecord {
   readonly file: string;
   /** Clusters, in hex, that the present one was followed from: who still knows one of them means this one. */
   readonly predecessors: readonly string[];
+  /** Of that file, where its feeder has ended in good order. */
+  readonly seal?: Seal;
 }
 
 /** A unix socket's path has 107 bytes at most. */
@@ -75,11 +79,12 @@ export class ReplicaFolder {
         history,
         file,
         predecessors = [],
+        seal,
       } = JSON.parse(await readFile(this.#recordPath, "utf8")) as Omit<FolderRecord, "predecessors"> & Partial<FolderRecord>;
       const sound =
         [namespace, clusterId, history, file].every((text) => typeof text === "string") && ofName.exec(file)?.[1] === file;
       if (!sound || !Array.isArray(endpoints) || !Array.isArray(predecessors)) return undefined;
-      return { namespace, clusterId, endpoints, history, file, predecessors };
+      return { namespace, clusterId, endpoints, history, file, predecessors, ...(isSeal(seal) ? { seal } : {}) };
     } catch {
       return undefined;
     }

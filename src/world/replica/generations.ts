@@ -13,6 +13,8 @@ import { formatVersion } from "./format.ts";
 import { probe } from "./programs.ts";
 import type { Verdict } from "./probe.ts";
 import type { Relist, RelistCause } from "./protocol.ts";
+import { sealOf } from "./seal.ts";
+import type { Seal } from "./seal.ts";
 import { rawChange, readPage } from "./wire.ts";
 import type { Page, Position } from "./wire.ts";
 
@@ -250,18 +252,24 @@ export class Generations implements FollowTarget {
   }
 
   /** The endpoints have changed. */
-  async writeRecord(): Promise<void> {
+  async writeRecord(seal?: Seal): Promise<void> {
     if (this.#file === undefined || this.#name === undefined) return;
     const { folder, keys, group, endpoints } = this.#options;
     const { clusterId } = this.#file.meta;
     const [history, file, predecessors] = [this.#history, this.#name, this.predecessors];
-    const record = { namespace: keys.namespace, clusterId, endpoints: endpoints(), history, file, predecessors };
+    const known = { namespace: keys.namespace, clusterId, endpoints: endpoints(), history, file, predecessors };
+    const record = seal === undefined ? known : { ...known, seal };
     await folder.writeRecord(record, group === undefined ? 0o600 : 0o640);
   }
 
+  /** Leaves the file to the next feeder, sealed. */
   async close(): Promise<void> {
+    const [file, name] = [this.#file, this.#name];
+    if (file === undefined) return;
     this.note();
-    await this.#file?.close();
+    await file.close();
+    // Withdrawn: there is a doubt about it.
+    if (name !== undefined) await this.writeRecord(sealOf(file.path, file.meta));
   }
 
   async #putInForce(file: ReplicaFile, name: string): Promise<void> {

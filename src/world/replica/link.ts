@@ -15,7 +15,7 @@ import { onMessages, send } from "./protocol.ts";
 import type { FeederPosition, FeederState, FromFeeder, ToFeeder } from "./protocol.ts";
 
 /** Between two tries to reach a feeder. */
-const pauseMs = { first: 5, most: 50, failed: 2_000 };
+const pauseMs = { first: 5, most: 10, failed: 2_000 };
 /** How the kernel ends a process that has touched what it must not, or that has found itself to be wrong. */
 const faults: readonly NodeJS.Signals[] = ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"];
 /** After so many of those what they used is not used again, however sound it looks. */
