@@ -49,9 +49,18 @@ export class Memory {
     this.#sinceMs = nowMs;
   }
 
-  /** Whose memory this is leads from now on; what it saw before stays. */
+  /** Whose memory this is leads from now on. What was counted before stays; health and silence are only what a leader has followed. */
   leads(nowMs: number): this {
     this.#sinceMs = nowMs;
+    for (const track of this.#tracks.values()) {
+      Object.assign(track, {
+        healthySinceMs: undefined,
+        firstSeenMs: nowMs,
+        answeredAtMs: nowMs,
+        movedAtMs: nowMs,
+        agentSeenMs: nowMs,
+      });
+    }
     return this;
   }
 

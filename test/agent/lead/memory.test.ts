@@ -65,6 +65,21 @@ describe("health", () => {
     expect(see(61_000, answering("aa"))).toMatchObject({ unansweredForMs: 60_000, healthyForMs: 0 });
   });
 
+  test("what was heard before it led tells with the first count who is silent; health and silence are its own", () => {
+    const memory = new Memory(0);
+    watching(memory, "cc")(0, answering("aa cc"), heard("bb:100 cc:5"));
+    const led = memory.leads(1_000);
+    expect(watching(led, "bb")(1_000, answering("aa cc"), heard("bb:100 cc:9"))).toMatchObject({
+      heard: false,
+      unansweredForMs: 0,
+      knownForMs: 0,
+    });
+    expect(watching(led, "cc")(1_000, answering("aa cc"), heard("bb:100 cc:9"))).toMatchObject({ healthyForMs: 0 });
+    expect(led.leaderForMs(1_500)).toBe(500);
+    // Without it one count says nothing yet.
+    expect(watching(new Memory(0), "bb")(0, answering("aa cc"), heard("bb:100 cc:9"))).toMatchObject({ heard: true });
+  });
+
   test("a promotion does not interrupt it", () => {
     const memory = new Memory(0);
     const [learner, voter] = [{ ...row("bb"), learner: true }, row("bb")];
