@@ -17,7 +17,7 @@ test("reads of the replica that an agent keeps are linearizable, and sessions se
   const folder = join(options.prefix!, "world");
   const replica = await openReplica({ clock, folder, endpoints: options.clientUrls });
   onTestFinished(() => replica.close());
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   const writes = new ReplicaWrites(replica);
   onTestFinished(() => writes.close());
   const history: Operation[] = [];

@@ -33,7 +33,7 @@ test("an agent keeps a replica warm for other programs, maps none of it, outlive
   process.kill(first, "SIGKILL");
   const again = await openReplica({ clock, folder });
   onTestFinished(() => again.close());
-  await again.ready();
+  await again.ready({ timeoutMs: 20_000 });
   const second = await eventually("another feeder", () => (again.feederPid === first ? undefined : again.feederPid));
   expect(agent.status()).toMatchObject({ phase: "running", role: "voter", problem: undefined });
   await again.close();

@@ -74,7 +74,7 @@ beforeAll(async () => {
   release.push(() => rm(parent, { recursive: true, force: true }));
   template = join(parent, "world");
   const replica = await openReplica({ clock, endpoints: etcd.urls, folder: template });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   for (let n = 0; n < 3_000; n += 100) {
     await client.txn({
       then: Array.from({ length: 100 }, (_, i) => ({ put: nameOf(`small/${n + i}`), value: "x".repeat(100) })),
@@ -146,7 +146,7 @@ test("a file of an earlier start of the machine is not believed", async () => {
   const bootIdPath = join(folder, "boot-id");
   await writeFile(bootIdPath, "another start\n");
   const replica = await replicaOf({ endpoints: etcd.urls, folder, bootIdPath });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   expect(replica.metrics.relists).toEqual({ reboot: 1 });
   expect(replica.status.lastRelist?.why).toContain("restarted");
 });
@@ -157,7 +157,7 @@ test("a file of another cluster than the one that is named is not believed", asy
   const to = clientTo(other.urls);
   await to.put(nameOf("theirs"), "1");
   const replica = await replicaOf({ endpoints: other.urls, folder, clusterId: to.clusterId! });
-  expect((await replica.range(strings)).entries.map(({ key }) => key)).toEqual([nameOf("theirs")]);
+  expect((await replica.range(strings, { timeoutMs: 20_000 })).entries.map(({ key }) => key)).toEqual([nameOf("theirs")]);
   expect(replica.metrics.relists).toEqual({ cluster: 1 });
 });
 
@@ -174,7 +174,7 @@ test("a file that is damaged while its feeder lives is not opened by the next pr
   await file.close();
   await clock.sleep(1_100, new AbortController().signal);
   const second = await replicaOf({ folder });
-  await second.ready();
+  await second.ready({ timeoutMs: 20_000 });
   expect(second.metrics.relists).toEqual({ damaged: 1 });
   await eventually("the first goes over too", () => first.metrics.relists.damaged === 1);
   const there = await client.range(strings);
@@ -222,7 +222,7 @@ test("a feeder is killed again and again in the middle of applying: never a torn
 
 test("an audit finds an entry that differs from the cluster's, and the copy is listed anew", async () => {
   const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder(), random: () => 0 });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   expect(await replica.audit()).toBeUndefined();
   const path = join(replica.status.folder!, (await new ReplicaFolder(replica.status.folder!).record())!.file);
   const [entry] = replica.rangeSync(strings, 1);

@@ -50,7 +50,7 @@ test.skipIf(!canBecome)(
     await chmod(dirname(folder), 0o755);
     const replica = await replicaOf({ endpoints: etcd.urls, folder, worldGroup: String(group) });
     await clientTo(etcd.urls).put(nameOf("shared"), "with the group");
-    await replica.ready();
+    await replica.ready({ timeoutMs: 20_000 });
     const member = readAs(await homeOfNobody(), group, folder, nameOf("shared"));
     expect(member).toMatchObject({ value: "with the group", because: [], folder });
     expect(member.feeder).toBe(replica.feederPid);
@@ -73,7 +73,7 @@ test.skipIf(!canBecome)(
 test("without a group the folder is its owner's alone", async () => {
   const folder = await replicaFolder();
   const replica = await replicaOf({ endpoints: etcd.urls, folder });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   expect((await stat(folder)).mode & 0o777).toBe(0o700);
   for (const name of ["replica.json", "feeder.sock", "feeder.lock"]) {
     expect((await stat(join(folder, name))).mode & 0o077, name).toBe(0);

@@ -51,7 +51,7 @@ test("two reader processes see every change, in order, once, without seeds, with
   const folder = await replicaFolder();
   const client = clientTo(etcd.urls);
   const owner = await replicaOf({ endpoints: etcd.urls, folder });
-  await owner.ready();
+  await owner.ready({ timeoutMs: 20_000 });
   const readers = [follow(folder, "both"), follow(folder, "both")];
   for (const reader of readers) expect(await next(reader)).toMatchObject({ kind: "snapshot" });
   const revisions: number[] = [];
@@ -89,7 +89,7 @@ describe("a start", () => {
     for (let i = 0; i < 50; i++) await client.put(nameOf(`warm/${i}`), "before");
     const before = await openReplica({ clock, endpoints: etcd.urls, folder });
     onTestFinished(() => before.close());
-    await before.ready();
+    await before.ready({ timeoutMs: 20_000 });
     const pid = before.feederPid!;
     await before.close();
     await untilGone(pid);
@@ -97,7 +97,7 @@ describe("a start", () => {
     await client.del(nameOf("warm/7"));
     const after = await replicaOf({ endpoints: etcd.urls, folder });
     const range = { start: nameOf("warm/"), end: nameOf("warm0") };
-    await after.ready();
+    await after.ready({ timeoutMs: 20_000 });
     const last = (await client.get(nameOf("warm/7"))).revision;
     await eventually("all of it", () => after.metrics.revision >= last);
     const { entries } = await after.range(range, { read: "local" });
@@ -165,7 +165,7 @@ describe("a start", () => {
     const client = clientTo(etcd.urls);
     const before = await openReplica({ clock, endpoints: etcd.urls, folder });
     onTestFinished(() => before.close());
-    await before.ready();
+    await before.ready({ timeoutMs: 20_000 });
     const pid = before.feederPid!;
     await before.close();
     await untilGone(pid);
@@ -189,7 +189,7 @@ test.skipIf(!progressIsInOrder)(
     const client = clientTo(etcd.urls);
     const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
     expect(replica.metrics).toMatchObject({ revision: 0, relists: {}, feederConnections: 0, directReads: 0 });
-    await replica.ready();
+    await replica.ready({ timeoutMs: 20_000 });
     await eventually("live", () => replica.status.state === "live");
     const { applied } = replica.metrics;
     for (let i = 0; i < 10; i++) await client.put(nameOf("metric"), `${i}`);

@@ -108,7 +108,7 @@ test(
   async () => {
     const client = clientTo(etcd.urls);
     const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
-    await replica.ready();
+    await replica.ready({ timeoutMs: 20_000 });
     let release = (): void => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
     const kinds: string[] = [];
@@ -144,7 +144,7 @@ test("an audit that was asked for goes on by itself, and has the copy listed ane
   await client.put(nameOf("audited"), "true");
   const folder = await replicaFolder();
   const replica = await replicaOf({ endpoints: etcd.urls, folder, random: () => 0, auditEveryMs: 200 });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   const [entry] = replica.rangeSync(strings, 1);
   const record = await new ReplicaFolder(folder).record();
   expect(await runProgram(new URL("programs/tamper.ts", import.meta.url), [join(folder, record!.file), entry!.key]).line()).toBe(

@@ -47,7 +47,7 @@ describe("the first user", () => {
   test("ends the feeder also when it goes in the moment in which the first listing is there", async () => {
     for (let i = 0; i < 5; i++) {
       const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
-      await replica.ready();
+      await replica.ready({ timeoutMs: 20_000 });
       const pid = feederOf(replica)!;
       await replica.close();
       await eventually("its end", () => !isAlive(pid));
@@ -76,7 +76,7 @@ describe("several users", () => {
   test("share one feeder; the second needs no seeds; both see every change, in order, once", async () => {
     const folder = await replicaFolder();
     const first = await replicaOf({ endpoints: etcd.urls, folder });
-    await first.ready();
+    await first.ready({ timeoutMs: 20_000 });
     const second = await replicaOf({ folder });
     const client = clientTo(etcd.urls);
     const range = { start: nameOf("shared/"), end: nameOf("shared0") };
@@ -100,7 +100,7 @@ describe("several users", () => {
   test("another feeder takes over when the first has died, and nobody misses or repeats a change", async () => {
     const folder = await replicaFolder();
     const replicas = [await replicaOf({ endpoints: etcd.urls, folder }), await replicaOf({ endpoints: etcd.urls, folder })];
-    await Promise.all(replicas.map((replica) => replica.ready()));
+    await Promise.all(replicas.map((replica) => replica.ready({ timeoutMs: 20_000 })));
     const range = { start: nameOf("killed/"), end: nameOf("killed0") };
     const told = replicas.map((replica) => new Told(replica, range));
     await eventually("the snapshots", () => told.every(({ snapshots }) => snapshots === 1));
@@ -166,7 +166,7 @@ test("whoever asks for it is told of every change of the status", async () => {
     const { state } = replica.status;
     if (states.at(-1) !== state) states.push(state);
   });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   await eventually("live", () => states.at(-1) === "live");
   await replica.close();
   await eventually("closed", () => states.at(-1) === "closed");
@@ -204,7 +204,7 @@ describe("freshness", () => {
 
   test.skipIf(!progressIsInOrder)("concurrent linearizable reads share a few looks", async () => {
     const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
-    await replica.ready();
+    await replica.ready({ timeoutMs: 20_000 });
     await Promise.all(Array.from({ length: 1_000 }, () => replica.get(nameOf("none"), { read: "linearizable" })));
     expect(replica.metrics.barriers.rounds).toBeLessThan(10);
     expect(replica.metrics.barriers.joined).toBe(1_000);
@@ -213,7 +213,7 @@ describe("freshness", () => {
   test("a revision that is asked for is waited for, and one that does not come fails as STALE in time", async () => {
     const replica = await replicaOf({ endpoints: etcd.urls, folder: await replicaFolder() });
     const client = clientTo(etcd.urls);
-    await replica.ready();
+    await replica.ready({ timeoutMs: 20_000 });
     const { revision } = await client.put("/elsewhere", "1");
     expect((await replica.get(nameOf("none"), { read: { atLeast: revision } })).revision).toBeGreaterThanOrEqual(revision);
     const future = replica.get(nameOf("none"), { read: { atLeast: revision + 1_000 }, timeoutMs: 300 });

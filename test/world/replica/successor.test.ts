@@ -62,7 +62,7 @@ test("a restored backup that was adopted is followed: one exact difference, by e
   const logged: string[] = [];
   const log = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
   const replica = await replicaOf({ endpoints: [proxy.url], folder, log });
-  await replica.ready();
+  await replica.ready({ timeoutMs: 20_000 });
   const second = await replicaOf({ folder });
   const [told, other] = [new Told(replica), new Told(second)];
   await eventually("the snapshots", () => told.snapshots === 1 && other.snapshots === 1);
@@ -109,7 +109,7 @@ test("a replica that was down while its cluster got a successor follows it when 
   const { etcd, direct, proxy } = await founded();
   const folder = await replicaFolder();
   const first = await replicaOf({ endpoints: [proxy.url], folder });
-  await first.ready();
+  await first.ready({ timeoutMs: 20_000 });
   await first.close();
   const next = await restoredFrom(etcd.urls[0]!);
   const theirs = await adopt(next);
