@@ -1,6 +1,7 @@
-// npm run sim -- --seed S --rounds R [--jobs J] [--keep-going] [--trace info|debug]: plays R seeded lives of a cluster, from seed S on. Whole agents, a
-// model of etcd and of the network, virtual time. Ends with 1 where one of them broke a rule, and shows its seed, the rule and what came
-// before; it stops at the first one, unless it is to keep going. With --trace each life is shown, with what its agents log.
+// npm run sim -- --seed S --rounds R [--jobs J] [--keep-going] [--kinds] [--trace info|debug]: plays R seeded lives of a cluster, from seed
+// S on. Whole agents, a model of etcd and of the network, virtual time. Ends with 1 where one of them broke a rule, and shows its seed, the
+// rule and what came before; it stops at the first one, unless it is to keep going. With --kinds it tells how many faults of which kind a
+// life had, with --trace each life, with what its agents log.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
@@ -10,7 +11,7 @@ import { parseArgs } from "node:util";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const notesShown = 60;
 
-/** @typedef {{ seed: number, faults?: number, events?: number, seconds?: number, cpuMs: number, broken?: string, stack?: string, notes?: string[] }} Told */
+/** @typedef {{ seed: number, faults?: number, events?: number, seconds?: number, cpuMs: number, kinds?: Record<string, number>, broken?: string, stack?: string, notes?: string[] }} Told */
 
 let values;
 try {
@@ -20,12 +21,13 @@ try {
       rounds: { type: "string", default: "100" },
       jobs: { type: "string", default: "1" },
       "keep-going": { type: "boolean", default: false },
+      kinds: { type: "boolean", default: false },
       trace: { type: "string" },
     },
   }));
 } catch (error) {
   console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
-  console.error("usage: npm run sim -- --seed S --rounds R [--jobs J] [--keep-going] [--trace info|debug]");
+  console.error("usage: npm run sim -- --seed S --rounds R [--jobs J] [--keep-going] [--kinds] [--trace info|debug]");
   process.exit(2);
 }
 const { seed, rounds, jobs } = {
@@ -38,6 +40,8 @@ const { trace, "keep-going": keepGoing } = values;
 const children = [];
 
 const sum = { lives: 0, faults: 0, leastFaults: Infinity, seconds: 0, cpuMs: 0, broken: 0 };
+/** @type {Map<string, number>} */
+const kinds = new Map();
 const startMs = performance.now();
 const workers = Array.from({ length: Math.min(jobs, rounds) }, (_, i) => work(i));
 const codes = await Promise.all(workers);
@@ -48,6 +52,11 @@ console.log(
     `${Math.round(sum.seconds / lives)} s of virtual time each, ${Math.round(lives / minutes)} lives a minute ` +
     `(${Math.round((60_000 * lives) / sum.cpuMs)} a minute of one core)`,
 );
+if (values.kinds) {
+  console.log("faults of a life, on average");
+  for (const [kind, met] of [...kinds].sort(([, a], [, b]) => b - a))
+    console.log(`${(met / lives).toFixed(2).padStart(8)} ${kind}`);
+}
 process.exitCode = sum.broken > 0 || codes.some((code) => code !== 0) || lives < rounds ? 1 : 0;
 
 /**
@@ -61,6 +70,9 @@ async function work(first) {
   const child = spawn(
     process.execPath,
     [
+      // What lives leave behind is nearly all garbage: a small nursery is copied over and over.
+      "--min-semi-space-size=64",
+      "--max-semi-space-size=64",
       "--import",
       join(root, "test/support/typescript-hooks.mjs"),
       join(root, "test/support/sim/main.ts"),
@@ -78,7 +90,8 @@ async function work(first) {
 }
 
 /** @param {Told} told */
-function tell({ broken, stack, notes, faults = 0, seconds = 0, cpuMs }) {
+function tell({ broken, stack, notes, faults = 0, seconds = 0, cpuMs, kinds: met = {} }) {
+  for (const [kind, times] of Object.entries(met)) kinds.set(kind, (kinds.get(kind) ?? 0) + times);
   sum.lives++;
   sum.cpuMs += cpuMs;
   sum.faults += faults;

@@ -25,25 +25,25 @@ async function plant(file: string, from: string, to: string): Promise<string> {
 }
 
 describe("the net holds: the simulation finds planted mistakes", () => {
-  const carryOut = "src/agent/lead/carry-out.ts";
+  const memberCall = "src/agent/lead/member-call.ts";
   test.each([
     [
       "a leader without a gate",
-      carryOut,
+      memberCall,
       "  const held = judge(took);",
       "  const held = judge(took) && undefined;",
       "has cost the quorum",
     ],
     [
       "a member call without a record",
-      carryOut,
+      memberCall,
       "then: [{ put: keys.step,",
       "then: [{ put: keys.plan,",
       "what is recorded is nothing",
     ],
     [
       "a leader whose writes are not fenced",
-      carryOut,
+      "src/agent/lead/leader-writes.ts",
       "{ compare: [leadership.fence(), ...compare], then },",
       "{ compare, then },",
       "is written without a fence",

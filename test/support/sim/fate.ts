@@ -15,7 +15,7 @@ function crash(hosts: Hosts, host: Host): boolean {
 }
 
 function backIn(hosts: Hosts, host: Host): void {
-  hosts.startIn(host, hosts.random.pick([100, 1_000, 1_000, 5_000, 15_000]));
+  hosts.startIn(host, hosts.random.pick([100, 1_000, 1_000, 3_000, 7_000]));
 }
 
 function lowerSize(hosts: Hosts, ms: number): void {
@@ -202,7 +202,8 @@ const faults: readonly (readonly [weight: number, name: string, fault: Fault])[]
     "a storm of sizes",
     (hosts) => {
       for (let i = 0; i < 10; i++) lowerSize(hosts, 100 * i);
-      hosts.faults += 9;
+      // The one that is counted for each fault comes on top.
+      hosts.met("a storm of sizes", 9);
       return true;
     },
   ],
@@ -293,15 +294,15 @@ const faults: readonly (readonly [weight: number, name: string, fault: Fault])[]
 export function ambush(hosts: Hosts): void {
   hosts.invariants.onRecord = (record) => {
     const { cluster, random, timeline, network } = hosts;
-    if (hosts.peace || !cluster || !random.chance(0.15)) return;
+    if (hosts.peace || !cluster || !random.chance(0.5)) return;
     const target = random.chance(0.6) ? cluster.config.find((m) => m.id === record.member) : random.pick(cluster.config);
     const server = target && cluster.servers.get(target.id);
     if (!server || server.owner.paused || server.owner.dead || hosts.invariants.inFlight > 0) return;
     const { host } = server;
     timeline.in(0, undefined, () => {
       if (server.owner.dead || !hosts.bearableNow([host])) return;
-      hosts.faults++;
       const way = random.pick(["crash", "pause", "cut"]);
+      hosts.met("in the worst moment");
       hosts.note(`## ${host.name}: in the worst moment, ${way}`);
       if (way === "crash") cluster.end(server, { code: null, signal: "SIGKILL", removed: false });
       else if (way === "pause") {
@@ -341,7 +342,7 @@ export function strike(hosts: Hosts): void {
     const at = hosts.notes.length;
     if (!fault(hosts, host)) return;
     hosts.notes.splice(at, 0, `${(hosts.timeline.nowMs / 1_000).toFixed(3)} ## ${host.name}: ${name}`);
-    hosts.faults++;
+    hosts.met(name);
     return;
   }
 }

@@ -40,6 +40,7 @@ export class Hosts {
   readonly chooser: Chooser | undefined;
   /** Faults of hosts, links and people, beside those of messages. */
   faults = 0;
+  readonly kinds = new Map<string, number>();
   readonly #ttlMs: number;
 
   constructor(seed: number, options: LifeOptions) {
@@ -60,9 +61,9 @@ export class Hosts {
       standbys: random.chance(0.2) ? 1 : 0,
       strictReconfigCheck: random.chance(0.1),
       maxSeats: random.pick([3, 5, 7, 7]),
-      nomineeTimeoutMs: random.pick([2_000, 5_000, 10_000]),
+      nomineeTimeoutMs: random.pick([2_000, 4_000]),
       stallTimeoutMs: random.pick([2_000, 5_000]),
-      restartGraceMs: random.pick([3_000, 10_000]),
+      restartGraceMs: random.pick([3_000, 5_000]),
       stabilizationMs: random.pick([0, 0, 0, 1_000]),
     };
     const kind = random.pick(["built-in", "built-in", "dynamic", "dynamic", "random", "flapping", "throwing", "silent"] as const);
@@ -83,6 +84,12 @@ export class Hosts {
     this.network.onChange = () => {
       for (const cluster of this.world.clusters) cluster.check();
     };
+  }
+
+  /** A fault has come about. */
+  met(kind: string, times = 1): void {
+    this.faults += times;
+    this.kinds.set(kind, (this.kinds.get(kind) ?? 0) + times);
   }
 
   note(what: string): void {
@@ -130,7 +137,7 @@ export class Hosts {
     if (host.server) violation(`the agent of ${host.name} has ended, and its server runs`);
     if (exit.how === "left") this.left.add(host);
     // As a service manager does.
-    else this.startIn(host, this.random.pick([1_000, 2_000, 10_000]));
+    else this.startIn(host, this.random.pick([500, 1_000, 5_000]));
     if (this.cluster && !this.bearable([])) this.invariants.excuse(true);
   }
 

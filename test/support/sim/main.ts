@@ -23,11 +23,19 @@ for (let seed = first; seed < first + rounds; seed += step) {
   const startMs = process.cpuUsage().user / 1_000;
   let told: object;
   try {
-    const { faults, events, stormEvents, seconds, notes } = await simulate(
+    const { faults, events, stormEvents, seconds, notes, kinds } = await simulate(
       seed,
       trace === "info" || trace === "debug" ? { trace } : {},
     );
-    told = { seed, faults, events, stormEvents, seconds, ...(trace === undefined ? {} : { notes }) };
+    told = {
+      seed,
+      faults,
+      events,
+      stormEvents,
+      seconds,
+      kinds: Object.fromEntries(kinds),
+      ...(trace === undefined ? {} : { notes }),
+    };
   } catch (error) {
     if (!(error instanceof Broken)) throw error;
     told = {

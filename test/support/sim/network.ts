@@ -60,6 +60,7 @@ export class Network {
   faults: MessageFaults = noFaults;
   /** Faults that messages have met. */
   met = 0;
+  readonly metBy = new Map<string, number>();
   onChange: () => void = () => undefined;
   readonly #timeline: Timeline;
   readonly #random: Random;
@@ -119,12 +120,17 @@ export class Network {
     this.onChange();
   }
 
+  #meets(kind: "late message" | "lost message" | "stuck call" | "late apply"): void {
+    this.met++;
+    this.metBy.set(kind, (this.metBy.get(kind) ?? 0) + 1);
+  }
+
   /** Delivers a message, after `atLeastMs` where those before it on the same stream take longer. Returns when. */
   send(from: Host, to: Host, owner: Owner | undefined, run: () => void, notBeforeMs = 0): number {
     let delayMs = from === to ? 0.05 : 0.2 + this.#random.next();
     if (this.faults.late > 0 && this.#random.chance(this.faults.late)) {
-      this.met++;
-      delayMs += this.#random.pick([5, 20, 80, 80, 400, 400, 1_500, 3_000]) * this.#random.next();
+      this.#meets("late message");
+      delayMs += this.#random.pick([10, 10, 20, 40, 40, 80, 80, 150, 300, 400, 400, 3_000]) * this.#random.next();
     }
     const atMs = Math.max(this.#timeline.nowMs + delayMs, notBeforeMs);
     this.#timeline.at(atMs, owner, () => {
@@ -137,21 +143,21 @@ export class Network {
   /** Whether the connection breaks under this message. */
   loses(): boolean {
     if (this.faults.lost === 0 || !this.#random.chance(this.faults.lost)) return false;
-    this.met++;
+    this.#meets("lost message");
     return true;
   }
 
   /** How long a member call is stuck on its way, in milliseconds. */
   stuckMs(): number {
     if (this.faults.stuck === 0 || !this.#random.chance(this.faults.stuck)) return 0;
-    this.met++;
+    this.#meets("stuck call");
     return this.#random.pick([200, 1_000, 3_000, 15_000]) * this.#random.next();
   }
 
   /** How far behind the raft leader a server applies, in milliseconds. */
   slowness(): number {
     if (this.faults.late > 0 && this.#random.chance(this.faults.late / 2)) {
-      this.met++;
+      this.#meets("late apply");
       return this.#random.pick([20, 100, 300]) * this.#random.next();
     }
     return this.#random.next();

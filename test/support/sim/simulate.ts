@@ -11,6 +11,8 @@ export interface Lived {
   /** Virtual time. */
   readonly seconds: number;
   readonly notes: readonly string[];
+  /** How many faults of which kind. */
+  readonly kinds: ReadonlyMap<string, number>;
 }
 
 /** A life that broke a rule. */
@@ -26,7 +28,8 @@ export class Broken extends Error {
 
 const leastFaults = 300;
 const peaceMs = 400_000;
-const calmMs = 4_000;
+/** Longer than the pause of a leader that has nothing to do: it has looked again, and found nothing. */
+const calmMs = 2_500;
 
 /** One seeded life of a cluster of whole agents: faults first, then peace, in which it has to settle. */
 export async function simulate(seed: number, options: LifeOptions = {}): Promise<Lived> {
@@ -50,11 +53,11 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
     };
     await timeline.run(() => failed() || hosts.cluster?.leader !== undefined);
     network.faults = {
-      late: random.pick([0.05, 0.2, 0.3]),
-      lost: random.pick([0, 0.005, 0.02]),
+      late: random.pick([0.12, 0.2, 0.3]),
+      lost: random.pick([0, 0.01, 0.03]),
       stuck: random.pick([0.05, 0.3]),
     };
-    const gapMs = random.pick([80, 150, 300, 600]);
+    const gapMs = random.pick([50, 100, 180, 300]);
     let storming = true;
     const next = (): void => {
       if (!storming) return;
@@ -64,13 +67,15 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
     next();
     ambush(hosts);
     const faults = (): number => hosts.faults + network.met;
-    const untilMs = timeline.nowMs + random.pick([5_000, 8_000, 15_000]);
+    const untilMs = timeline.nowMs + random.pick([4_000, 7_000, 12_000]);
     await timeline.run(() => failed() || (faults() >= leastFaults && timeline.nowMs >= untilMs));
     storming = false;
     const stormEvents = timeline.events;
     makePeace(hosts);
     await settles(hosts, failed);
-    return { seed, faults: faults(), events: timeline.events, stormEvents, seconds: timeline.nowMs / 1_000, notes: hosts.notes };
+    const { notes } = hosts;
+    const kinds = new Map([...hosts.kinds, ...network.metBy]);
+    return { seed, faults: faults(), events: timeline.events, stormEvents, seconds: timeline.nowMs / 1_000, notes, kinds };
   } catch (error) {
     throw new Broken(seed, error, hosts.notes);
   } finally {
