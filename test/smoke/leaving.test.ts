@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
 
 const five = ["h1", "h2", "h3", "h4", "h5"] as const;
@@ -105,3 +106,28 @@ describe("agents stopped by ^C one after the other leave in good order, and the 
     await leave(5, (founder, [second = "", third = ""]) => [third, second, founder]);
   });
 });
+
+test(
+  "who is not let go within 30 s stops in place, says why, and stays a member that comes back with its own data",
+  { timeout: 120_000 },
+  async () => {
+    const fleet = await Fleet.open();
+    onTestFinished(() => fleet[Symbol.asyncDispose]());
+    const [, , h3] = await fleet.form(["h1", "h2", "h3"]);
+    const before = await fleet.members("h1");
+    await fleet.put("h1", "/_mgmt/quorate/paused", JSON.stringify({ reason: "an upgrade" }));
+    await eventually("the chooser is paused", async () => (await fleet.plan("h1"))?.because.includes("paused") === true);
+    const ended = await h3!.interrupt(45_000);
+    expect(ended).toMatchObject({ code: 0 });
+    expect(ended.stderr).toContain("it was not let go within 30 s (the chooser is paused: an upgrade): it stays a member\n");
+    expect(await fleet.members("h1")).toEqual(before);
+    expect(await fleet.get("h1", "/_mgmt/quorate/restarting/h3")).toContain("stopped in place");
+
+    const again = await fleet.start("h3", { seeds: ["h1"] });
+    await again.line("continuing with own data");
+    await again.ready();
+    await fleet.etcdctl((await fleet.place("h1")).clientUrl, "del", "/_mgmt/quorate/paused");
+    await fleet.settled(3, ["h1"]);
+    expect(await fleet.members("h1")).toEqual(before);
+  },
+);

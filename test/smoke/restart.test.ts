@@ -23,6 +23,7 @@ describe("an agent that ends and starts again on its prefix", { timeout: 90_000 
     expect(ended?.stderr).toBe("stopping in place, the seat is kept; once more to hurry\n");
     expect(ended?.code).toBe(0);
     expect(await fleet.members("h1")).toEqual(before);
+    expect(await fleet.get("h1", "/_mgmt/quorate/restarting/h2")).toContain("stopped in place");
     await fleet.put("h1", "/written-meanwhile", "yes");
 
     const again = await fleet.start("h2", { seeds: ["h1"] });
@@ -32,6 +33,8 @@ describe("an agent that ends and starts again on its prefix", { timeout: 90_000 
     expect(await fleet.members("h1")).toEqual(before);
     expect(await fleet.get("h2", "/kept")).toBe("before the restart");
     expect(await fleet.get("h2", "/written-meanwhile")).toBe("yes");
+    const announced = "/_mgmt/quorate/restarting/h2";
+    await eventually("its announcement is taken back", async () => (await fleet.get("h1", announced)) === undefined);
   });
 
   test("takes its etcd with it when it is killed, and comes back as itself", async () => {

@@ -30,6 +30,7 @@ import { LastGate } from "./last-gate.ts";
 import { look, statuses, type Look } from "./look.ts";
 import { hearingMs, Memory, raftLeaderOf } from "./memory.ts";
 import { Preflights } from "./preflight.ts";
+import { shielded } from "./shield.ts";
 import { snapshotOf } from "./snapshot.ts";
 import { anotherStands, RoundWatch, StandsBack, whyBlind } from "./stand-back.ts";
 import { planRecordOf } from "./tell.ts";
@@ -132,27 +133,6 @@ async function rounds(
       (own) => bell.wait(own),
       (own) => clock.sleep(waitMs, own),
     );
-  }
-}
-
-/** Runs a task that goes on for at most `ms` after the signal has fired. */
-async function shielded<T>(signal: AbortSignal, ms: number, clock: Clock, task: (own: AbortSignal) => Promise<T>): Promise<T> {
-  const own = new AbortController();
-  const over = new AbortController();
-  const late = (): void => {
-    clock.sleep(ms, over.signal).then(
-      () => {
-        own.abort(signal.reason);
-      },
-      () => undefined,
-    );
-  };
-  signal.addEventListener("abort", late, { once: true });
-  try {
-    return await task(own.signal);
-  } finally {
-    signal.removeEventListener("abort", late);
-    over.abort();
   }
 }
 
