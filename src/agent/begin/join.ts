@@ -17,8 +17,12 @@ export interface JoinDeps {
   readonly log: Logger;
 }
 
-/** What a newcomer most likely did. */
-function whyNoSeedAnswers({ seeds, advertiseClientUrls, clientUrls }: ResolvedOptions): string {
+/** What a newcomer most likely did, where no seed answers: a hint in one sentence. */
+export function whyNoSeedAnswers({
+  seeds,
+  advertiseClientUrls,
+  clientUrls,
+}: Pick<ResolvedOptions, "seeds" | "advertiseClientUrls" | "clientUrls">): string {
   const itself = seeds.find((seed) => advertiseClientUrls.includes(seed) || clientUrls.includes(seed));
   if (itself !== undefined) return `${itself} is this agent itself: start exactly one agent without --seeds`;
   const far = seeds.find((seed) => !isLoopback(seed));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { beginning, whyUnreachable, type BeginInput } from "../../../src/agent/begin/join.ts";
+import { beginning, whyNoSeedAnswers, whyUnreachable, type BeginInput } from "../../../src/agent/begin/join.ts";
 import { resolveOptions } from "../../../src/agent/resolve.ts";
 import { QuorateError } from "../../../src/errors.ts";
 
@@ -110,5 +110,34 @@ describe("whyUnreachable()", () => {
     const why = whyUnreachable(resolveOptions({ hostname: "h2", ...options }));
     if (warned) expect(why).toContain("--server-urls=http://ADDRESS:2380");
     else expect(why).toBeUndefined();
+  });
+});
+
+describe("whyNoSeedAnswers()", () => {
+  test.each([
+    [
+      "itself, by what it advertises",
+      { seeds: ["http://192.0.2.2:2379"], clientUrls: ["http://192.0.2.2:2379"] },
+      "http://192.0.2.2:2379 is this agent itself: start exactly one agent without --seeds",
+    ],
+    [
+      "itself, by what it listens on",
+      {
+        seeds: ["http://192.0.2.9:2379", "http://127.0.0.1:2379"],
+        clientUrls: ["http://127.0.0.1:2379"],
+        advertiseClientUrls: ["http://192.0.2.2:2379"],
+      },
+      "http://127.0.0.1:2379 is this agent itself: start exactly one agent without --seeds",
+    ],
+    ["another port of this machine", { seeds: ["http://127.0.0.1:2381"] }, "is an agent running there?"],
+    [
+      "another machine",
+      { seeds: ["http://192.0.2.1:2379"] },
+      /^is an agent running there, and reachable from here\? .* --client-urls=http:\/\/192\.0\.2\.1:2379 /,
+    ],
+  ])("where the seed is %s", (_, options, hint) => {
+    expect(whyNoSeedAnswers(resolveOptions({ hostname: "h2", ...options }))).toEqual(
+      typeof hint === "string" ? hint : expect.stringMatching(hint),
+    );
   });
 });
