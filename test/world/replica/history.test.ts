@@ -127,16 +127,20 @@ const reading = (replica: Replica, read: "linearizable" | "session") => async (k
   return { value: textOf(found.entry), revision: found.revision };
 };
 
-/** Every server killed and restarted in turn, and the feeder between. */
-async function disturb(etcd: TestCluster, replica: Replica, rounds: number): Promise<void> {
+/** Every server killed and restarted in turn, and the feeder between; each time after the history has gone on for a while. */
+async function disturb(etcd: TestCluster, replica: Replica, rounds: number, done: () => number): Promise<void> {
+  const goesOn = async (): Promise<void> => {
+    const from = done();
+    await eventually("the history goes on", () => done() >= from + 20, 30_000);
+  };
   for (let i = 0; i < rounds; i++) {
     const node = etcd.nodes[i % etcd.nodes.length]!;
-    await clock.sleep(300, never);
+    await goesOn();
     await node.kill();
     await clock.sleep(300, never);
     if (replica.feederPid !== undefined) await killFeeder(replica);
     await node.restart();
-    await clock.sleep(300, never);
+    await goesOn();
   }
 }
 
@@ -155,7 +159,7 @@ describe.each(versions.map((one) => ({ name: one.version.text, ...one })))("etcd
     history.writer((key, value) => writes.put(key, value));
     history.writer((key, value) => client.put(key, value));
     for (const replica of [first, second, first]) history.reader(reading(replica, "linearizable"));
-    await disturb(etcd, first, 3);
+    await disturb(etcd, first, 3, () => history.reads);
     await history.stop();
     expect(history.reads).toBeGreaterThan(100);
     for (const key of registers) expect(isLinearizable(history.of(key)), key).toBe(true);
@@ -192,7 +196,7 @@ describe.each(versions.map((one) => ({ name: one.version.text, ...one })))("etcd
         if (!(error instanceof QuorateError)) throw error;
       }
     });
-    await disturb(etcd, replica, 2);
+    await disturb(etcd, replica, 2, () => checks);
     await history.stop();
     expect(wrong).toEqual([]);
     expect(checks).toBeGreaterThan(20);
