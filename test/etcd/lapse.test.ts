@@ -2,17 +2,16 @@ import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../src/clock.ts";
 import { EtcdClient, Session, untilLapsed } from "../../src/etcd/index.ts";
-import { etcdVersions, testEtcd } from "../support/etcd.ts";
+import { testEtcd } from "../support/etcd.ts";
 import { startEtcd, type EtcdNode, type TestCluster } from "../support/etcd-process.ts";
 import { eventually } from "../support/eventually.ts";
 import { FaultyProxy } from "../support/proxy.ts";
 
 const never = new AbortController().signal;
 const silent = pino({ level: "silent" });
-const binaries = process.env["QUORATE_ETCD_BIN"] === undefined ? etcdVersions().map(({ binary }) => binary) : [testEtcd().binary];
 
-async function clusterOf(n: number, binary: string): Promise<TestCluster> {
-  const etcd = await startEtcd(n, { binary });
+async function clusterOf(n: number): Promise<TestCluster> {
+  const etcd = await startEtcd(n);
   onTestFinished(() => etcd.stop());
   return etcd;
 }
@@ -79,9 +78,9 @@ async function raftLeaderOf(client: EtcdClient, etcd: TestCluster): Promise<Etcd
   throw new Error("no raft leader");
 }
 
-describe.each(binaries)("%s", { timeout: 60_000 }, (binary) => {
+describe(`etcd ${testEtcd().version.text}`, { timeout: 60_000 }, () => {
   test("a silent session's lease goes before etcd would expire it, and not before the session is over; one that is renewed stays", async () => {
-    const etcd = await clusterOf(1, binary);
+    const etcd = await clusterOf(1);
     const observer = clientOf(...etcd.urls);
     const live = await holder(etcd.urls, "/live");
     const cared = await holder(etcd.urls, "/cared");
@@ -100,7 +99,7 @@ describe.each(binaries)("%s", { timeout: 60_000 }, (binary) => {
   });
 
   test("after the death of the raft leader too, whose successor adds an election timeout to every lease", async () => {
-    const etcd = await clusterOf(3, binary);
+    const etcd = await clusterOf(3);
     const observer = clientOf(...etcd.urls);
     const live = await holder(etcd.urls, "/live");
     const cared = await holder(etcd.urls, "/cared");
@@ -119,7 +118,7 @@ describe.each(binaries)("%s", { timeout: 60_000 }, (binary) => {
   });
 
   test("what a raft leader says that was paused while another was elected takes nobody's lease away", async () => {
-    const etcd = await clusterOf(3, binary);
+    const etcd = await clusterOf(3);
     const all = clientOf(...etcd.urls);
     const raft = await raftLeaderOf(all, etcd);
     const others = etcd.urls.filter((url) => url !== raft.clientUrl);
