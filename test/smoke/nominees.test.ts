@@ -16,6 +16,13 @@ async function open(): Promise<Fleet> {
   return fleet;
 }
 
+/** It has a seat, whether or not it has started. */
+async function isAdded(fleet: Fleet, host: string): Promise<void> {
+  const { serverUrl } = await fleet.place(host);
+  const added = async (): Promise<boolean> => (await fleet.members("h1")).some(({ peerUrls }) => peerUrls.includes(serverUrl));
+  await eventually(`${host} is added`, added, 30_000);
+}
+
 describe("a nominee", { timeout: 120_000 }, () => {
   test("that dies between add and start frees its seat, and another one has it", async () => {
     const fleet = await open();
@@ -27,7 +34,7 @@ describe("a nominee", { timeout: 120_000 }, () => {
     const h2 = await fleet.start("h2", { seeds: ["h1"], flags: [`--etcd-bin=${stuck}`] });
     const h3 = await fleet.start("h3", { seeds: ["h1"], flags: ["--priority=-1"] });
     await Promise.all([h2.ready(), h3.ready()]);
-    await eventually("h2 is added", async () => (await fleet.members("h1")).some(({ name }) => name === ""), 30_000);
+    await isAdded(fleet, "h2");
     await h2.kill();
 
     const h4 = await fleet.start("h4", { seeds: ["h1"] });
@@ -57,7 +64,7 @@ describe("a nominee", { timeout: 120_000 }, () => {
     const h2 = await fleet.start("h2", { seeds: ["h1"], flags: [`--etcd-bin=${slow}`] });
     const h3 = await fleet.start("h3", { seeds: ["h1"], flags: ["--priority=-1"] });
     await Promise.all([h2.ready(), h3.ready()]);
-    await eventually("h2 is added", async () => (await fleet.members("h1")).some(({ name }) => name === ""), 30_000);
+    await isAdded(fleet, "h2");
     h2.signal("SIGSTOP");
     const removed = await eventually(
       "h2 is given up",

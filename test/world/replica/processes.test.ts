@@ -196,6 +196,8 @@ test.skipIf(!progressIsInOrder)(
     await client.put(nameOf("x".repeat(2_500)), "too long a key for a file");
     await replica.get(nameOf("metric"), { read: "linearizable" });
     await replica.get(nameOf("metric"), { read: "direct" });
+    // What is counted is told beside the file, and may come after it.
+    await eventually("all is counted", () => replica.metrics.applied.changes - applied.changes >= 11);
     const after = replica.metrics;
     expect(after.revision).toBeGreaterThanOrEqual((await client.get(nameOf("metric"))).entry!.modRevision);
     expect(after).toMatchObject({ ageMs: 0, relists: { empty: 1 }, directReads: 1, skippedKeys: 1, feederConnections: 1 });
