@@ -1,3 +1,4 @@
+import { constants, setPriority } from "node:os";
 import { parseArgs } from "node:util";
 import { useLightSignals } from "./light-signals.ts";
 import { Broken, simulate } from "./simulate.ts";
@@ -13,6 +14,8 @@ const { values } = parseArgs({
   },
 });
 const { trace } = values;
+// Virtual time waits for nothing: whatever waits in real time goes first.
+setPriority(constants.priority.PRIORITY_LOW);
 useLightSignals();
 const [first, rounds, step] = [Number(values.seed), Number(values.rounds), Number(values.step)];
 
