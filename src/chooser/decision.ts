@@ -53,6 +53,7 @@ export type Waiting =
       readonly member: MemberId | undefined;
     }
   | { readonly on: "learner"; readonly agent: AgentName | undefined; readonly member: MemberId }
+  /** Somebody has to have been healthy, or silent, for so long. */
   | { readonly on: "health"; readonly forMs: number }
   | { readonly on: "leadership"; readonly forMs: number }
   /** Members that do not take part (by agent, or by member id where no agent is known). */

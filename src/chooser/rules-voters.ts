@@ -135,13 +135,23 @@ export function mayGo(m: MemberSeen, s: Survey): boolean {
   return m.agent !== undefined && !s.seen.restarting.includes(m.agent);
 }
 
-/** A wait while the others could not bear the removal, else undefined. */
+/**
+ * How long a voter must have been silent before it is let go for being one too many. etcd's raft leader writes to a peer that hangs for
+ * 5 s before it gives the connection up (`rafthttp.ConnWriteTimeout`); a removal during that time holds it up, and every write with it.
+ */
+export const silenceBeforeRemovalMs = 6_000;
+
+/** A wait while the others could not bear the removal, or it would hold them up, else undefined. */
 export function isSteadyWithout(s: Survey, victim: MemberSeen, why: string): Plan | undefined {
   const others = s.voters.filter((m) => m !== victim);
   const forMs = s.policy.healthBeforeRemovalMs;
   const steady = others.filter((m) => takesPart(m) && m.healthyForMs >= forMs);
   const absent = others.filter((m) => !takesPart(m));
-  if (takesPart(victim) ? steady.length === others.length : keepsQuorum(others.length, steady.length)) return undefined;
+  if (takesPart(victim) ? steady.length === others.length : keepsQuorum(others.length, steady.length)) {
+    if (victim.answers || victim.unansweredForMs >= silenceBeforeRemovalMs) return undefined;
+    const because = `${why}, but ${nameOf(victim)} fell silent a moment ago, and its removal might hold writes up`;
+    return wait({ on: "health", forMs: silenceBeforeRemovalMs }, because);
+  }
   if (takesPart(victim) && absent.length > 0) {
     return waitForReturn(absent, `${why}, but nobody is let go while ${agentsOf(absent)} ${are(absent)} missing`);
   }

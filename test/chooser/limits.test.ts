@@ -65,6 +65,13 @@ describe("a limit holds to the last entry and the last millisecond", () => {
     expect([after(59_999), after(60_000)]).toEqual(["wait return h3", "nominate h4"]);
   });
 
+  test("silence before removal: a surplus voter that fell silent goes after 6 s, when etcd has given up writing to it", () => {
+    const after = (more: Partial<MemberSeen>): string => planned("ideal 1 | voters h1 h2 h3", more);
+    expect(after({ ...away, unansweredForMs: 5_999 })).toBe("wait health");
+    expect(after({ ...away, unansweredForMs: 6_000 })).toBe("remove h3 surplus");
+    expect(after({ heard: false })).toBe("remove h3 surplus");
+  });
+
   test("an open removal that must not be sent again is held for 120 s", () => {
     const open = (openForMs: number): string =>
       planned("ideal 1 | voters h1 h2 h3!", {}, { openStep: { op: "remove", agent: "h2", member: "id-h2", openForMs } });

@@ -215,7 +215,12 @@ export const ofThePlan = [
     ["rule 8: the health of the others is not asked for", "m.healthyForMs >= forMs", "m.healthyForMs >= 0"],
     [
       "rule 8: shrinks while another is missing",
-      "if (takesPart(victim) ? steady.length === others.length : keepsQuorum(others.length, steady.length)) return undefined;",
+      "if (takesPart(victim) ? steady.length === others.length : keepsQuorum(others.length, steady.length)) {",
+      "if (others.length >= 0) {",
+    ],
+    [
+      "rule 8: who fell silent is let go while etcd still writes to it",
+      "if (victim.answers || victim.unansweredForMs >= silenceBeforeRemovalMs) return undefined;",
       "return undefined;",
     ],
     [
