@@ -124,7 +124,8 @@ describe("one server", () => {
         const abortedMs = performance.now();
         controller.abort(reason);
         expect((await failed).error).toBe(reason);
-        expect(performance.now() - abortedMs).toBeLessThan(100);
+        // Without the signal, the call's deadline would end it after 2 s.
+        expect(performance.now() - abortedMs).toBeLessThan(1_000);
       }
     }
   });
@@ -137,7 +138,7 @@ describe("one server", () => {
     const sent = await failureOf(client.put("/late", "1", { timeoutMs: 300 }));
     expect(sent.error).toMatchObject({ code: "DEADLINE", retryable: true, data: { outcome: "unknown" } });
     expect(sent.tookMs).toBeGreaterThan(290);
-    expect(sent.tookMs).toBeLessThan(600);
+    expect(sent.tookMs).toBeLessThan(900);
     // That connection was cut as nothing came back; this one does not come about.
     const unsent = await failureOf(client.put("/late", "2", { timeoutMs: 300 }));
     expect(unsent.error).toMatchObject({ code: "DEADLINE", data: { outcome: "none" } });
@@ -163,7 +164,8 @@ describe("one server", () => {
     const acceptedBefore = proxy.accepted;
     const { error, tookMs } = await failureOf(client.status(proxy.url));
     expect(error.code).toBe("UNREACHABLE");
-    expect(tookMs).toBeLessThan(500);
+    // Well before the deadline of 2 s, up to which others are tried.
+    expect(tookMs).toBeLessThan(1_000);
     expect(proxy.accepted - acceptedBefore).toBeLessThanOrEqual(1);
   });
 
@@ -238,7 +240,8 @@ describe("one server", () => {
     const closingMs = performance.now();
     await client.close();
     await client.close();
-    expect(performance.now() - closingMs).toBeLessThan(200);
+    // Nobody waits for the deadline of 2 s.
+    expect(performance.now() - closingMs).toBeLessThan(1_000);
     expect((await failed).error.code).toBe("CLOSED");
     expect((await failureOf(client.get("/a"))).error.code).toBe("CLOSED");
     proxy.heal();
@@ -260,7 +263,8 @@ describe("a server that goes and comes", () => {
     });
     const { read, atMs } = await reading;
     expect(read.entry?.value).toBe("1");
-    expect(atMs - servesMs).toBeLessThan(600);
+    // 250 ms between two rounds at most.
+    expect(atMs - servesMs).toBeLessThan(1_500);
   });
 });
 
@@ -300,10 +304,11 @@ describe("three servers", () => {
     );
     const startMs = performance.now();
     await client.get("/a");
-    expect(performance.now() - startMs).toBeLessThan(2_000);
+    const passedMs = performance.now() - startMs;
+    expect(passedMs).toBeLessThan(2_000);
     const againMs = performance.now();
     await client.put("/a", "2");
-    expect(performance.now() - againMs).toBeLessThan(500);
+    expect(performance.now() - againMs).toBeLessThan(passedMs);
   });
 
   test("endpoints can be exchanged while calls are under way, and those let go are closed", async () => {

@@ -23,7 +23,8 @@ test("while etcd is gone local and session reads go on and say their age, linear
   await expect(replica.get(nameOf("a"), { read: "linearizable", timeoutMs: 300 })).rejects.toMatchObject({ code: "STALE" });
   const before = clock.nowMs();
   await expect(writes.put(nameOf("a"), "2")).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
-  expect(clock.nowMs() - before).toBeLessThan(100);
+  // At once: a call that is tried has 2 s.
+  expect(clock.nowMs() - before).toBeLessThan(1_000);
   expect(replica.status).toMatchObject({ state: "stale" });
 
   // A program that starts now, and a feeder that starts now, have what was there.
