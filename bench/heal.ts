@@ -3,7 +3,9 @@
  * standby (any host, the leader's, the raft leader's, both in one); of all five at once; a rolling restart; deaths without a spare.
  * The pause of a bare etcd whose raft leader is killed is measured in the same run.
  *
- *   npm run bench -- heal [--ttl 10] [--only TEXT] [--trace]
+ *   npm run bench -- heal [--ttl 10] [--only TEXT] [--times 1] [--trace]
+ *
+ * `--only` runs the scenarios whose name has that text, such as "the raft leader's host, with a standby"; `--times` runs each so often.
  *
  * Exits 1 beyond a limit. Limits: session TTL + 3 s until there are three healthy voters again, + 1 s with a standby, + 2 s where the
  * host was the raft leader's (etcd refreshes all leases then); writes pause for less than 2 s, where it was the raft leader's for no
@@ -20,6 +22,7 @@ const argOf = (name: string): string | undefined =>
   process.argv.includes(name) ? process.argv[process.argv.indexOf(name) + 1] : undefined;
 const ttlMs = 1_000 * Number(argOf("--ttl") ?? 10);
 const only = argOf("--only") ?? "";
+const times = Number(argOf("--times") ?? 1);
 const noiseMs = 500;
 const beyond: string[] = [];
 
@@ -98,11 +101,13 @@ async function bareElections(rounds: number): Promise<number> {
   return Math.max(...gaps);
 }
 
-/** What the agents did since then, in order. */
+/** What the agents did since then, in order, and whom their servers elected. */
 function trace(agents: readonly AgentProcess[], since: number): void {
   const told = agents.flatMap(({ place, lines }) => lines.map((line) => ({ ...line, host: place.hostname })));
   const at = (line: { readonly [field: string]: unknown }): number => Date.parse(String(line["time"])) - since;
-  for (const line of told.filter((one) => at(one) >= 0 && !("etcd" in one)).sort((a, b) => at(a) - at(b))) {
+  const tells = (line: (typeof told)[number]): boolean =>
+    !("etcd" in line) || / became leader at term | lost leader /.test(line.msg);
+  for (const line of told.filter((one) => at(one) >= 0 && tells(one)).sort((a, b) => at(a) - at(b))) {
     const { step, because, server, held, waiting } = line as Record<string, unknown>;
     const more = [step ?? server ?? waiting, held, because].flatMap((what) => (what === undefined ? [] : [JSON.stringify(what)]));
     console.log(`  ${String(at(line)).padStart(6)} ms ${line.host} ${line.msg} ${more.join(" ")}`);
@@ -236,16 +241,20 @@ async function withoutSpare(voters: 3 | 5, dead: number, left: number): Promise<
   judge(what, [[`${left} healthy voters after`, clock.nowMs() - startMs, ttlMs + 3_000 + 2_000]]);
 }
 
+async function repeat(scenario: () => Promise<void>): Promise<void> {
+  for (let i = 0; i < times; i++) await scenario();
+}
+
 console.log(`session TTL ${seconds(ttlMs)}`);
 for (const standby of [false, true]) {
   for (const where of ["a voter's host", "the leader's host", "the raft leader's host", "the host of both leaders"] as const) {
-    await death(where, standby);
+    await repeat(() => death(where, standby));
   }
 }
-await powerCut();
-await rolling();
-await withoutSpare(3, 1, 3);
-await withoutSpare(5, 2, 3);
+await repeat(powerCut);
+await repeat(rolling);
+await repeat(() => withoutSpare(3, 1, 3));
+await repeat(() => withoutSpare(5, 2, 3));
 if (beyond.length > 0) {
   console.log(`beyond the limit: ${beyond.join("; ")}`);
   process.exitCode = 1;

@@ -476,6 +476,22 @@ export const ofTheLeader = [
       "if (!before) return applied;",
     ],
   ]),
+  ...all("src/agent/lead/quiet.ts", [
+    ["quiet: another raft leader's counters go on where the last one's ended", "if (by !== this.#by) this.#since.clear();", ""],
+    ["quiet: two equal numbers are enough, however soon", "askedMs - since.atMs >= hearDeadlineMs", "askedMs >= since.atMs"],
+  ]),
+  ...all("src/agent/lead/member-call.ts", [
+    [
+      "a count of long ago stands for three heartbeats of silence",
+      " || clock.nowMs() - quiet.atMs > quietMs) return false;",
+      ") return false;",
+    ],
+    [
+      "a removal is not waited for though a learner has shown nothing yet",
+      "return rows.every((row) => row.id === id || passed.has(row.id));",
+      "return true;",
+    ],
+  ]),
   ...all("src/agent/lead/last-gate.ts", [
     ["last gate: it holds for ever", "shown === undefined || nowMs - shown.atMs > freshMs", "shown === undefined"],
     ["last gate: it holds for other members", " || shown.rows !== textOf(rows)) return undefined;", ") return undefined;"],

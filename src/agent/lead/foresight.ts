@@ -40,9 +40,12 @@ export class Foresight {
       const seen = await look(client, keys, signal);
       const rows = seen.membership.members;
       const answers = await statuses(client, rows, statusMs, signal);
-      const heard = await hear(client, rows, raftLeaderOf(rows, answers), signal);
+      const raftLeader = raftLeaderOf(rows, answers);
+      const askedMs = clock.nowMs();
+      const heard = await hear(client, rows, raftLeader, signal);
       const atMs = clock.nowMs();
       const memory = this.#fresh(atMs) ?? new Memory(atMs);
+      memory.quiet.count({ raftLeader: answers.get(raftLeader ?? ""), heard, askedMs, nowMs: atMs });
       memory.members({ nowMs: atMs, look: seen, statuses: answers, heard });
       this.#seen = { memory, atMs };
     } catch (error) {

@@ -30,6 +30,8 @@ import { LastGate } from "./last-gate.ts";
 import { look, statuses, type Look } from "./look.ts";
 import { hearingMs, Memory, raftLeaderOf } from "./memory.ts";
 import { Preflights } from "./preflight.ts";
+import type { Seen } from "./leader-writes.ts";
+import type { QuietSeen } from "./quiet.ts";
 import { shielded } from "./shield.ts";
 import { snapshotOf } from "./snapshot.ts";
 import { anotherStands, RoundWatch, StandsBack, whyBlind } from "./stand-back.ts";
@@ -151,6 +153,7 @@ class Leader {
   #published = "";
   /** Of the last look. */
   #revision = 0;
+  #quiet: QuietSeen | undefined;
   #said = "";
   #wrong = "";
 
@@ -199,7 +202,7 @@ class Leader {
           this.#addresses.follow({ look: seen, answers, raftLeader, facts: factsOf(snapshot) }, s),
         );
     if ("step" in next && outcome === undefined) {
-      outcome = await this.#carryOut(next, { look: seen, raftLeader }, factsOf(snapshot, next.step), signal);
+      outcome = await this.#carryOut(next, { look: seen, raftLeader, quiet: this.#quiet }, factsOf(snapshot, next.step), signal);
       if ("done" in outcome && next.step.kind === "remove" && snapshot.wish === undefined) {
         await this.#promoteNext(answers, raftLeader, rules, signal);
       }
@@ -222,7 +225,7 @@ class Leader {
 
   async #carryOut(
     { step, because }: Extract<Plan, { step: Step }>,
-    seen: { readonly look: Look; readonly raftLeader: string | undefined; readonly justNow?: boolean },
+    seen: Omit<Seen, "facts">,
     facts: Facts,
     signal: AbortSignal,
   ): Promise<Outcome> {
@@ -278,7 +281,11 @@ class Leader {
     const { client, clock, options } = this.#deps;
     const rows = seen.membership.members;
     const silent = rows.some((row) => !answers.has(row.id));
-    const heard = silent ? await hear(client, rows, raftLeaderOf(rows, answers), signal) : undefined;
+    const raftLeader = raftLeaderOf(rows, answers);
+    const askedMs = clock.nowMs();
+    const heard = silent ? await hear(client, rows, raftLeader, signal) : undefined;
+    const count = { raftLeader: answers.get(raftLeader ?? ""), heard, askedMs, nowMs: clock.nowMs() };
+    this.#quiet = this.#memory.quiet.count(count);
     return snapshotOf(
       { look: seen, answers, heard, nowMs: clock.nowMs() },
       {

@@ -7,6 +7,7 @@ import type { Keys } from "../../keys.ts";
 import type { EventLog, Told } from "./events.ts";
 import type { LastGate } from "./last-gate.ts";
 import type { Look } from "./look.ts";
+import type { QuietSeen } from "./quiet.ts";
 
 /** What the leader writes: each txn is fenced by its election, and tells of itself in an event. */
 
@@ -36,6 +37,8 @@ export interface Seen {
   readonly facts?: Facts | undefined;
   /** The look came right before: planned from it was at once. It is the second look too, where the gate of a removal holds for the step. */
   readonly justNow?: boolean;
+  /** By the counters that were read for this look. */
+  readonly quiet?: QuietSeen | undefined;
 }
 
 /** What an event tells beside the step. */

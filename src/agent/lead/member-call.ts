@@ -1,6 +1,6 @@
 import type { DoneStep, OpenStep } from "../../chooser/index.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
-import { grantLease, mayHaveHappened, reasonOf, type Compare, type Op } from "../../etcd/index.ts";
+import { grantLease, mayHaveHappened, reasonOf, type Compare, type MemberRow, type Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { showDuration } from "../control/policy.ts";
 import { short, writeRecord, type StepRecord } from "../control/records.ts";
@@ -8,6 +8,7 @@ import { hearDeadlineMs, takingPart, verdict, type GatedCall } from "./gate.ts";
 import { done, event, lost, type CarryOutDeps, type Outcome, type Seen, type Why } from "./leader-writes.ts";
 import { look, type Look } from "./look.ts";
 import { dropNomination, putSeat } from "./nominate.ts";
+import type { QuietSeen } from "./quiet.ts";
 import { differs, hasHappened, rowOfUrls, type Call } from "./second-look.ts";
 
 /** How a call is sent. */
@@ -66,9 +67,10 @@ export async function member(
     await write();
     took = shown;
   } else {
-    // A member that is to be removed has three heartbeats to show that it is not dead.
+    // A member that is to be removed has three heartbeats to show that it is not dead: now, unless it had them right before.
     const enough = (passed: ReadonlySet<string>, sinceMs: number): boolean =>
-      (call.op !== "remove" || sinceMs >= hearDeadlineMs) && judge(passed) === undefined;
+      (call.op !== "remove" || sinceMs >= hearDeadlineMs || isQuiet(deps, call, seen.quiet, rows, passed)) &&
+      judge(passed) === undefined;
     took = await takingPart(deps, { rows, raftLeader }, write, signal, enough);
   }
   const tookAtMs = deps.clock.nowMs();
@@ -107,6 +109,21 @@ export async function member(
   }
   if (call.op === "remove") deps.lastGate?.keep(call.member ?? "", rows, raftLeader, took, tookAtMs);
   return close(deps, call, { look: again, record: written }, why, added, signal);
+}
+
+/** Longer ago than that, the raft leader's counters say nothing of now. */
+const quietMs = 500;
+
+/** Whether a member that is to be removed has just been quiet for three heartbeats, while all others have shown that they take part. */
+function isQuiet(
+  { clock }: CarryOutDeps,
+  { member: id }: Call,
+  quiet: QuietSeen | undefined,
+  rows: readonly MemberRow[],
+  passed: ReadonlySet<string>,
+): boolean {
+  if (id === undefined || quiet?.members.has(id) !== true || clock.nowMs() - quiet.atMs > quietMs) return false;
+  return rows.every((row) => row.id === id || passed.has(row.id));
 }
 
 /** What the gate of a removal showed just before, where that lets this call through. */

@@ -1,6 +1,7 @@
 import type { ClusterSnapshot, MemberSeen, VolunteerSeen } from "../../chooser/snapshot.ts";
 import type { EndpointStatus, MemberRow } from "../../etcd/index.ts";
 import { agentOf, type Look } from "./look.ts";
+import { Quiet } from "./quiet.ts";
 
 /** What the raft leader hears of the others: bytes received, by member id. Undefined when its metrics could not be read. */
 export type Heard = ReadonlyMap<string, number> | undefined;
@@ -40,6 +41,8 @@ export const hearingMs = 350;
  * turned into plain durations, so that the decision itself remembers nothing.
  */
 export class Memory {
+  /** Kept by whoever reads the raft leader's counters. */
+  readonly quiet = new Quiet();
   readonly #tracks = new Map<string, Track>();
   #sinceMs: number;
   #openStep: { readonly key: string; readonly sinceMs: number } | undefined;

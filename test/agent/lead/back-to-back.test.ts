@@ -4,28 +4,8 @@ import { EventLog } from "../../../src/agent/lead/events.ts";
 import { LastGate } from "../../../src/agent/lead/last-gate.ts";
 import type { Step } from "../../../src/chooser/decision.ts";
 import { systemClock as clock } from "../../../src/clock.ts";
-import { startEtcd, type EtcdNode, type TestCluster } from "../../support/etcd-process.ts";
-import { freePorts } from "../../support/ports.ts";
-import { leading, never, see, silent, type Leading, type Seen } from "./leader.ts";
-
-/** Three voters, one of them dead, and a learner in sync. */
-async function broken(): Promise<{ leader: Leading; dead: string; learner: string; learnerNode: EtcdNode }> {
-  const etcd: TestCluster = await startEtcd(3, { flags: ["--strict-reconfig-check=false"] });
-  onTestFinished(() => etcd.stop());
-  const leader = await leading(etcd.urls);
-  const { client } = leader;
-  const [url = ""] = etcd.urls;
-  const { raftLeader } = await client.status(url);
-  const rows = (await client.readMembership()).members;
-  const victim = rows.find(({ id }) => id !== raftLeader);
-  const node = etcd.nodes.find(({ name }) => name === victim?.name);
-  const [clientUrl, peer] = (await freePorts(2)).map((port) => `http://127.0.0.1:${port}`) as [string, string];
-  const { id } = await client.addLearner([peer]);
-  const members = [...etcd.nodes.map(({ name, peerUrl }) => ({ name, peerUrl })), { name: "n4", peerUrl: peer }];
-  const learnerNode = await etcd.join("n4", { client: clientUrl, peer }, members);
-  await node?.kill();
-  return { leader, dead: victim?.id ?? "", learner: id, learnerNode };
-}
+import { broken } from "./broken.ts";
+import { never, see, silent, type Leading, type Seen } from "./leader.ts";
 
 function carry(leader: Leading, lastGate: LastGate, step: Step, seen: Seen): Promise<Outcome> {
   const events = new EventLog({ ...leader, clock, log: silent, leader: "h1" });
