@@ -1,7 +1,7 @@
 /**
  * What the wire and the replica are worth: in one run against one etcd, beside npm etcd3 and beside one bare call each.
  *
- *   npm run bench -- world [--seconds 0.5]
+ *   npm run bench -- world [--seconds 0.5] [--only sets,reads,bare,catch-up,warm,cold,takeover]
  *
  * Exits 1 where a goal is missed. A start is what a program waits for: from opening to the first read that is fresh, the start of the
  * feeder's process included; how much of it a feeder with nothing to do takes is said beside it.
@@ -14,16 +14,29 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Etcd3 } from "etcd3";
-import { systemClock as clock } from "../src/clock.ts";
-import { Batch, EtcdClient } from "../src/etcd/index.ts";
-import { openReplica } from "../src/world/replica/index.ts";
+import type * as ClockModule from "../src/clock.ts";
+import type * as Wire from "../src/etcd/index.ts";
+import type { EtcdClient } from "../src/etcd/index.ts";
+import type * as World from "../src/world/replica/index.ts";
 import type { Replica } from "../src/world/replica/index.ts";
 import { startEtcd } from "../test/support/etcd-process.ts";
 import { isAlive } from "../test/support/etcd-server.ts";
 
+// What is measured is what a program gets: the built package. Sources that a test tool has rewritten are slower.
+const built = async <T>(path: string): Promise<T> => (await import(new URL(`../dist/${path}`, import.meta.url).href)) as T;
+const { systemClock: clock } = await built<typeof ClockModule>("clock.js");
+const { Batch, EtcdClient: Client } = await built<typeof Wire>("etcd/index.js");
+const { openReplica } = await built<typeof World>("world/replica/index.js");
+
 const never = new AbortController().signal;
 const at = process.argv.indexOf("--seconds");
 const seconds = at >= 0 ? Number(process.argv[at + 1]) : 0.5;
+const scenarios = ["sets", "reads", "bare", "catch-up", "warm", "cold", "takeover"] as const;
+const onlyAt = process.argv.indexOf("--only");
+const only = onlyAt >= 0 ? (process.argv[onlyAt + 1] ?? "").split(",") : scenarios;
+const unknown = only.find((name) => !scenarios.some((one) => one === name));
+if (unknown !== undefined) throw new RangeError(`There is no scenario ${unknown}; there are ${scenarios.join(", ")}`);
+const asked = (scenario: (typeof scenarios)[number]): boolean => only.includes(scenario);
 const prefix = "/_mgmt/strings/";
 const value = "v".repeat(256);
 
@@ -98,6 +111,14 @@ async function closed(replica: Replica): Promise<void> {
   while (pid !== undefined && isAlive(pid)) await clock.sleep(5, never);
 }
 
+/** A replica, from opening to its first read that is fresh. */
+async function startOf(folder: string, namespace = "/_mgmt"): Promise<{ readonly replica: Replica; readonly tookMs: number }> {
+  const fromMs = clock.nowMs();
+  const replica = await openReplica({ clock, endpoints: [url], namespace, folder });
+  await replica.get(`${namespace}/strings/none`, { read: "linearizable", timeoutMs: 60_000 });
+  return { replica, tookMs: clock.nowMs() - fromMs };
+}
+
 const folders: string[] = [];
 async function newFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "quorate-bench-"));
@@ -107,10 +128,10 @@ async function newFolder(): Promise<string> {
 
 const etcd = await startEtcd(1, { flags: ["--max-txn-ops", "512", "--quota-backend-bytes", String(4 * 2 ** 30)] });
 const url = etcd.urls[0]!;
-const ours = EtcdClient.create({ endpoints: [url], clock });
+const ours = Client.create({ endpoints: [url], clock });
 const theirs = new Etcd3({ hosts: url });
 try {
-  for (const callers of [1, 64, 256, 1_024]) {
+  for (const callers of asked("sets") ? [1, 64, 256, 1_024] : []) {
     const key = (caller: number, n: number): string => `${prefix}set/${caller}/${n % 8}`;
     const batch = new Batch(ours);
     const [etcd3 = 0, bare = 0, batched = 0] = await rates(
@@ -127,10 +148,11 @@ try {
     tell(`sets, ${callers} callers`, `${times(ratio)} etcd3, ${times(batched / bare)} a call: ${text}`, good, limit);
   }
 
-  {
+  if (asked("reads")) {
+    const key = `${prefix}set/0/0`;
+    await ours.put(key, value);
     const replica = await openReplica({ clock, endpoints: [url], folder: await newFolder() });
     await replica.ready();
-    const key = `${prefix}set/0/0`;
     const [etcd3 = 0, bare = 0, read = 0] = await rates(
       256,
       () => theirs.get(key).buffer(),
@@ -153,17 +175,18 @@ try {
     await closed(replica);
   }
 
-  let cpu = 0;
-  const idleMs = await median(async () => {
-    const replica = await openReplica({ clock, endpoints: [url], namespace: "/_nothing", folder: await newFolder() });
-    const tookMs = await timed(() => replica.get("/_nothing/strings/none", { read: "linearizable", timeoutMs: 30_000 }));
-    cpu = cpuMs(replica.feederPid!);
-    await closed(replica);
-    return tookMs;
-  });
-  tell("start of a feeder with nothing to do", `${ms(idleMs)}; ${ms(cpu)} of CPU`, undefined, "");
+  if (asked("bare")) {
+    let cpu = 0;
+    const idleMs = await median(async () => {
+      const start = await startOf(await newFolder(), "/_nothing");
+      cpu = cpuMs(start.replica.feederPid!);
+      await closed(start.replica);
+      return start.tookMs;
+    });
+    tell("start of a feeder with nothing to do", `${ms(idleMs)}; ${ms(cpu)} of CPU`, undefined, "");
+  }
 
-  {
+  if (asked("catch-up")) {
     const folder = await newFolder();
     const before = await openReplica({ clock, endpoints: [url], folder });
     await before.get(`${prefix}none`, { read: "linearizable" });
@@ -198,33 +221,29 @@ try {
     await closed(replica);
   }
 
-  await theirs.delete().prefix(prefix);
-  await putMany(ours, 0, 20_000);
-  const warmMs = await median(async () => {
-    const folder = await newFolder();
-    const before = await openReplica({ clock, endpoints: [url], folder });
-    await before.get(`${prefix}none`, { read: "linearizable" });
-    await closed(before);
-    const batch = new Batch(ours);
-    for (let i = 0; i < 1_000; i += 100) {
-      await Promise.all(Array.from({ length: 100 }, (_, j) => ours.put(`${prefix}many/${i + j}`, `${value}${i}`)));
+  if (asked("warm") || asked("cold")) {
+    await theirs.delete().prefix(prefix);
+    await putMany(ours, 0, 20_000);
+  }
+  if (asked("warm")) {
+    const warmMs: number[] = [];
+    for (let round = 0; round < 5; round++) {
+      const folder = await newFolder();
+      await closed((await startOf(folder)).replica);
+      for (let i = 0; i < 1_000; i += 100) {
+        await Promise.all(Array.from({ length: 100 }, (_, j) => ours.put(`${prefix}many/${i + j}`, `${value}${i}`)));
+      }
+      const { replica, tookMs } = await startOf(folder);
+      warmMs.push(tookMs);
+      while (replica.feederPid === undefined) await clock.sleep(1, never);
+      if (Object.keys(replica.metrics.relists).length > 0) throw new Error(`Not a warm start: ${JSON.stringify(replica.status)}`);
+      await closed(replica);
     }
-    await batch.close();
-    const replica = await openReplica({ clock, endpoints: [url], folder });
-    const tookMs = await timed(() => replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 30_000 }));
-    cpu = cpuMs(replica.feederPid!);
-    if (Object.keys(replica.metrics.relists).length > 0) throw new Error(`Not a warm start: ${JSON.stringify(replica.status)}`);
-    await closed(replica);
-    return tookMs;
-  });
-  tell(
-    "warm start, 20,000 keys, 1,000 revisions missed",
-    `${ms(warmMs)}, of which ${ms(Math.min(warmMs, idleMs))} are a bare start; ${ms(cpu)} of CPU in all`,
-    warmMs < 200,
-    "(under 200 ms)",
-  );
+    warmMs.sort((a, b) => a - b);
+    const [least = 0, , middle = 0, , most = 0] = warmMs;
+    const text = `${ms(middle)} (${ms(least)} to ${ms(most)} in five)`;
+    tell("warm start, 20,000 keys, 1,000 revisions missed", text, middle < 200, "(under 200 ms)");
 
-  {
     const replica = await openReplica({ clock, endpoints: [url], folder: await newFolder() });
     await replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 30_000 });
     const pid = replica.feederPid!;
@@ -240,33 +259,30 @@ try {
     await closed(replica);
   }
 
-  await putMany(ours, 20_000, 100_000);
-  let folder = "";
-  const coldMs = await median(async () => {
-    folder = await newFolder();
-    const replica = await openReplica({ clock, endpoints: [url], folder });
-    const tookMs = await timed(() => replica.get(`${prefix}none`, { read: "linearizable", timeoutMs: 60_000 }));
-    cpu = cpuMs(replica.feederPid!);
-    await closed(replica);
-    return tookMs;
-  });
-  tell(
-    "cold start, 100,000 keys",
-    `${ms(coldMs)}, of which ${ms(Math.min(coldMs, idleMs))} are a bare start; ${ms(cpu)} of CPU in all`,
-    coldMs < 1_500,
-    "(under 1500 ms)",
-  );
+  if (asked("cold")) {
+    await putMany(ours, 20_000, 100_000);
+    let folder = "";
+    let cpu = 0;
+    const coldMs = await median(async () => {
+      folder = await newFolder();
+      const { replica, tookMs } = await startOf(folder);
+      cpu = cpuMs(replica.feederPid!);
+      await closed(replica);
+      return tookMs;
+    });
+    tell("cold start, 100,000 keys", `${ms(coldMs)}; ${ms(cpu)} of the feeder's CPU`, coldMs < 1_500, "(under 1500 ms)");
 
-  const reader = fileURLToPath(new URL("programs/world-reader.mjs", import.meta.url));
-  const child = spawn(process.execPath, [reader, folder, prefix], { stdio: ["ignore", "pipe", "inherit"] });
-  let said = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
-  await once(child, "close");
-  const { keys, residentMb, fileMb } = JSON.parse(said) as { keys: number; residentMb: number; fileMb: number };
-  const memory = `${Math.round(residentMb)} MB resident, of which ${Math.round(fileMb)} MB are mapped files, after reading ${keys} keys`;
-  tell("memory of a reading process, 100,000 keys", memory, residentMb < 150 && keys === 100_000, "(under 150 MB)");
+    const reader = fileURLToPath(new URL("programs/world-reader.mjs", import.meta.url));
+    const child = spawn(process.execPath, [reader, folder, prefix], { stdio: ["ignore", "pipe", "inherit"] });
+    let said = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
+    await once(child, "close");
+    const { keys, residentMb, fileMb } = JSON.parse(said) as { keys: number; residentMb: number; fileMb: number };
+    const memory = `${Math.round(residentMb)} MB resident, of which ${Math.round(fileMb)} MB are mapped files, after reading ${keys} keys`;
+    tell("memory of a reading process, 100,000 keys", memory, residentMb < 150 && keys === 100_000, "(under 150 MB)");
+  }
 
-  {
+  if (asked("takeover")) {
     const replica = await openReplica({ clock, endpoints: [url], namespace: "/_nothing", folder: await newFolder() });
     await replica.ready();
     const takeMs = await median(async () => {

@@ -15,7 +15,7 @@ import type { Verdict } from "./probe.ts";
 import type { Relist, RelistCause } from "./protocol.ts";
 import { sealOf } from "./seal.ts";
 import type { Seal } from "./seal.ts";
-import { rawChange, readPage } from "./wire.ts";
+import { ownsKey, rawChange, readPage } from "./wire.ts";
 import type { Page, Position } from "./wire.ts";
 
 export interface GenerationsOptions {
@@ -142,7 +142,7 @@ export class Generations implements FollowTarget {
       const change = rawChange(event);
       const key = change.type === "put" ? change.entry.key : change.key;
       revision = Math.max(revision, change.type === "put" ? change.entry.modRevision : change.revision);
-      if (this.#owns(key)) changes.push(change);
+      if (ownsKey(this.#options.keys, key)) changes.push(change);
     }
     this.#heardMs = this.#options.uptimeMs();
     if (changes.length > 0) {
@@ -325,11 +325,6 @@ export class Generations implements FollowTarget {
     signal: AbortSignal,
   ): Promise<Page> {
     return readPage(this.#options.client(), range, { endpoint, limit, revision, timeoutMs: listTimeoutMs, signal });
-  }
-
-  #owns(key: Buffer): boolean {
-    const text = key.toString("latin1");
-    return this.#options.keys.world.some(({ start, end }) => text >= start && text < end);
   }
 }
 

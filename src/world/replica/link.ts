@@ -73,6 +73,11 @@ export class FeederLink implements AsyncDisposable {
     return this.#socket !== undefined && this.#greeted;
   }
 
+  /** One was started from here, and goes on, or has not been heard of yet. */
+  get starting(): boolean {
+    return this.#starting;
+  }
+
   /** Why there is no feeder, and will hardly be one. */
   get trouble(): string | undefined {
     return this.#state?.refused ?? this.#trouble;
@@ -187,7 +192,9 @@ export class FeederLink implements AsyncDisposable {
   async #start(): Promise<void> {
     this.#starting = true;
     try {
-      const ended = await this.#runFeeder().catch(messageOf);
+      const running = this.#runFeeder();
+      this.#onNews();
+      const ended = await running.catch(messageOf);
       if (ended !== undefined) {
         this.#failures++;
         this.#trouble = this.#failures >= mostFailures ? ended : undefined;

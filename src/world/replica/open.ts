@@ -1,10 +1,12 @@
 import { readdir } from "node:fs/promises";
+import { uptime } from "node:os";
 import { join } from "node:path";
 import { randomInt } from "node:crypto";
 import { QuorateError } from "../../errors.ts";
 import { EtcdClient } from "../../etcd/index.ts";
 import { keysUnder } from "../../keys.ts";
 import type { Keys } from "../../keys.ts";
+import { Bridge } from "./bridge.ts";
 import { defaultMostBytes } from "./feeder-settings.ts";
 import type { FeederSettings } from "./feeder-settings.ts";
 import { groupId, ownFolder, ownFolders, ownSuffix, presentCluster, ReplicaFolder } from "./folder.ts";
@@ -33,7 +35,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       data: { option: "endpoints" },
     });
   }
-  const { clock, log } = options;
+  const { clock, log, uptimeMs = () => 1_000 * uptime() } = options;
   const clusterId = presentCluster(options.clusterId, record);
   const client = EtcdClient.create({
     endpoints,
@@ -55,9 +57,11 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
         folder === undefined
           ? undefined
           : (onNews) => new FeederLink(folder, settingsOf(options, folder, keys), clock, log, onNews),
+      bridge: async (onNews) =>
+        folder && (await Bridge.open(folder, settingsOf(options, folder, keys), { client, keys, clock, uptimeMs, onNews })),
       random: options.random ?? (() => randomInt(2 ** 32) / 2 ** 32),
       auditEveryMs: options.auditEveryMs,
-      uptimeMs: options.uptimeMs,
+      uptimeMs,
     });
   } catch (error) {
     await client.close();

@@ -1,4 +1,3 @@
-import { uptime } from "node:os";
 import { aborted, passOn, within } from "../../clock.ts";
 import type { Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
@@ -8,6 +7,7 @@ import type { KeyRange, Keys } from "../../keys.ts";
 import { compareWithCluster } from "./audit.ts";
 import { Barrier } from "./barrier.ts";
 import { Copy } from "./copy.ts";
+import type { CopyParts } from "./copy.ts";
 import { Damaged } from "./entry.ts";
 import type { Entry } from "./entry.ts";
 import { FollowRange } from "./follow-range.ts";
@@ -30,11 +30,14 @@ export interface ReplicaParts {
   readonly clock: Clock;
   /** Starts or joins the feeder; undefined where reads are direct. Called once, with what is first asked of the replica. */
   readonly link: ((onNews: () => void) => FeederLink) | undefined;
+  /** What is read from until a feeder that is being started is there. */
+  readonly bridge: CopyParts["bridge"];
   readonly folder: string | undefined;
   readonly because: readonly string[];
   readonly random: () => number;
   readonly auditEveryMs: number | undefined;
-  readonly uptimeMs: (() => number) | undefined;
+  /** Milliseconds since the machine's start. */
+  readonly uptimeMs: () => number;
 }
 
 const defaultTimeoutMs = 5_000;
@@ -77,11 +80,11 @@ export class Replica implements AsyncDisposable {
     this.client = parts.client;
     this.keys = parts.keys;
     this.#clock = parts.clock;
-    this.#uptimeMs = parts.uptimeMs ?? (() => 1_000 * uptime());
+    this.#uptimeMs = parts.uptimeMs;
     this.#barrier = new Barrier(() => this.#look());
-    const { link, folder } = parts;
+    const { link, folder, bridge } = parts;
     if (link !== undefined && folder !== undefined) {
-      this.#copy = new Copy(folder, link, () => {
+      this.#copy = new Copy({ folder, link, bridge }, () => {
         this.#followFeeder();
         for (const subscription of this.#subscriptions) subscription.pump();
         this.#tell();
@@ -267,7 +270,7 @@ export class Replica implements AsyncDisposable {
       (mode === "local" || (mode === "session" && this.#isPresent(copy) && copy.revision >= this.#floorOf(copy)))
     )
       return true;
-    if (copy.isThere && mode === "linearizable" && copy.state?.progress === true && isPatient(options)) {
+    if (copy.isThere && mode === "linearizable" && copy.progressPossible === true && isPatient(options)) {
       // A timer for each of thousands would cost more than all of their reads.
       const revision = await this.#join();
       if (this.#isPresent(copy) && copy.isAt(revision)) return true;
@@ -299,10 +302,10 @@ export class Replica implements AsyncDisposable {
   }
 
   async #progressPossible(copy: Copy, options: ReadOptions): Promise<boolean> {
-    if (copy.state?.progress === undefined) {
-      await this.#waitFor(options, "the feeder", (signal) => copy.until(() => copy.state?.progress !== undefined, signal));
+    if (copy.progressPossible === undefined) {
+      await this.#waitFor(options, "the feeder", (signal) => copy.until(() => copy.progressPossible !== undefined, signal));
     }
-    return copy.state?.progress === true;
+    return copy.progressPossible === true;
   }
 
   async #join(): Promise<number> {

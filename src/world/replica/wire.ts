@@ -1,7 +1,7 @@
 import type { IEvent, IKeyValue, IRangeResponse } from "etcd3";
 import { bytes, revisionOf, toHex, toNumber } from "../../etcd/codec.ts";
 import type { CallOptions, EtcdClient } from "../../etcd/index.ts";
-import type { KeyRange } from "../../keys.ts";
+import type { KeyRange, Keys } from "../../keys.ts";
 import type { Entry, RawChange, RawEntry } from "./entry.ts";
 
 // The replica's values are bytes; the rest of the wire hands out text.
@@ -24,6 +24,12 @@ export function rawChange(event: IEvent): RawChange {
 
 export function named(entry: RawEntry): Entry {
   return { ...entry, key: entry.key.toString("utf8") };
+}
+
+/** Whether a key is one of the World's. */
+export function ownsKey(keys: Keys, key: Buffer): boolean {
+  const text = key.toString("latin1");
+  return keys.world.some(({ start, end }) => text >= start && text < end);
 }
 
 export interface Page {

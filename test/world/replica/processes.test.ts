@@ -103,6 +103,8 @@ describe("a start", () => {
     const { entries } = await after.range(range, { read: "local" });
     const there = (await client.range(range)).entries.map(({ key, value, modRevision }) => [key, value, modRevision]);
     expect(entries.map((entry) => [entry.key, textOf(entry), entry.modRevision])).toEqual(there);
+    // The feeder takes over what the program has read by itself meanwhile: one change each, and no listing.
+    await eventually("the feeder has it too", () => after.metrics.applied.changes >= 501);
     expect(after.metrics.relists).toEqual({});
     expect(after.metrics.applied.changes).toBe(501);
   });
