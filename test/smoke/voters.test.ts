@@ -145,9 +145,11 @@ describe("a voter", { timeout: 150_000 }, () => {
   );
 
   test("that is back while its replacement catches up keeps its seat, and the replacement goes again", async () => {
-    // A learner that has to be healthy for long is what one with much to catch up is.
-    const { fleet, agents } = await formed(["h1", "h2", "h3", "h4"], 3, ["--stabilization=6s"]);
+    const { fleet, agents } = await formed(["h1", "h2", "h3", "h4"], 3);
     const before = await fleet.members("h1");
+    // A learner that has to be healthy for long is what one with much to catch up is.
+    const endpoints = `--endpoints=${agentOf(agents, "h1").place.clientUrl}`;
+    expect((await fleet.quorate("policy", "set", "--stabilization=45s", endpoints)).code).toBe(0);
     const leader = (await fleet.plan("h1"))?.leader;
     const dead = before.map(({ name }) => name).find((name) => name !== "h1" && name !== leader) ?? "";
     await agentOf(agents, dead).kill();
