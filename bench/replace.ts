@@ -3,18 +3,25 @@
  * acknowledged writes, and how long the cluster has only two voters, by its servers' own logs. With an empty database and a full one, on
  * every etcd that is given.
  *
- *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH] [--trace]
+ *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH] [--times 1] [--bare] [--trace]
+ *
+ * `--bare` runs an etcd of one server beside it, on the same disk, that nothing happens to, and tells the longest gap of a writer of its own:
+ * what the disk and the machine do to any etcd. It costs processor time, so it is for telling whose a gap is.
+ * `--trace` prints what agents and servers logged around the longest gap, and around the time with two voters.
  *
  * Exits 1 beyond a limit: 250 ms between writes, 100 ms with two voters.
  */
 import { randomBytes } from "node:crypto";
 import { systemClock as clock } from "../src/clock.ts";
 import { Fleet, base64, type AgentProcess } from "../test/support/agents.ts";
+import { startEtcd } from "../test/support/etcd-process.ts";
+import { startWriter, type Writer, type Written } from "../test/support/writer.ts";
 import { etcdBinary, etcdVersions } from "../test/support/etcd.ts";
 
 const never = new AbortController().signal;
 const argOf = (name: string): string | undefined =>
   process.argv.includes(name) ? process.argv[process.argv.indexOf(name) + 1] : undefined;
+const times = Number(argOf("--times") ?? 1);
 const sizes = (argOf("--mb") ?? "0,500").split(",").map(Number);
 /** One that is named in the environment, else all of the store that may join a cluster of the newest's kind. */
 const ours = etcdVersions().filter(({ version: { major, minor } }) => major > 3 || minor >= 5);
@@ -66,7 +73,15 @@ function changes(agents: readonly AgentProcess[]): readonly Change[] {
   return found.sort((a, b) => a.atMs - b.atMs);
 }
 
-/** What the agents did around the time with two voters. */
+/** What agents and servers did around a gap. */
+function traceGap(what: string, agents: readonly AgentProcess[], { gapAt, longestGapMs }: Written): void {
+  if (!process.argv.includes("--trace")) return;
+  const zeroMs = Date.parse(gapAt);
+  console.log(`around the longest gap, ${what}:`);
+  trace(agents, zeroMs - 100, zeroMs + longestGapMs + 50, zeroMs);
+}
+
+/** What the agents did in that time. */
 function trace(agents: readonly AgentProcess[], fromMs: number, toMs: number, zeroMs: number): void {
   const told = agents.flatMap(({ place, lines }) => lines.map((line) => ({ line, host: place.hostname })));
   const at = ({ line }: (typeof told)[number]): number => Date.parse(String(line["time"]));
@@ -76,7 +91,20 @@ function trace(agents: readonly AgentProcess[], fromMs: number, toMs: number, ze
   }
 }
 
+/** A writer at an etcd that nothing happens to; undefined unless asked for. */
+async function besides(fleet: Fleet, urls: readonly string[] | undefined): Promise<Writer | undefined> {
+  if (urls === undefined) return undefined;
+  // Outside the fleet's network: it listens on the host's own loopback.
+  return fleet.keep(await startWriter({ ...fleet.network, inside: (argv) => [...argv] as [string, ...string[]] }, urls));
+}
+
+async function toldBeside(writer: Writer | undefined): Promise<string> {
+  const written = await writer?.finish();
+  return written === undefined ? "" : `; the bare etcd beside it: ${written.longestGapMs} ms`;
+}
+
 async function run(binary: string, mb: number): Promise<void> {
+  await using bare = process.argv.includes("--bare") ? await startEtcd(1, { binary }) : undefined;
   await using fleet = await Fleet.open(["--session-ttl=2s"], binary);
   const { stdout } = await fleet.run("etcd --version", [binary, "--version"]).end(10_000);
   const version = /etcd Version: (\S+)/.exec(stdout)?.[1] ?? binary;
@@ -84,6 +112,7 @@ async function run(binary: string, mb: number): Promise<void> {
   const agents = await fleet.form(hosts, 1);
   await fill(fleet, mb);
 
+  const calm = await besides(fleet, bare?.urls);
   const growth = await fleet.writer(["h1"]);
   const endpoint = `--endpoints=${(await fleet.place("h1")).clientUrl}`;
   const startMs = clock.nowMs();
@@ -93,10 +122,11 @@ async function run(binary: string, mb: number): Promise<void> {
   await fleet.settled(3, ["h1"], 60_000);
   const grown = await growth.finish();
   const what = `etcd ${version}, ${mb} MB`;
+  traceGap(`1 -> 3 of ${what}`, agents, grown);
   judge(
     `${what}: 1 -> 3`,
     [["longest gap between writes", grown.longestGapMs, limits.gapMs]],
-    `took ${(grownMs / 1_000).toFixed(2)} s; ${grown.acknowledged} writes, ${grown.lost.length} lost`,
+    `took ${(grownMs / 1_000).toFixed(2)} s; ${grown.acknowledged} writes, ${grown.lost.length} lost${await toldBeside(calm)}`,
   );
   if (grown.lost.length > 0) beyond.push(`${what}: writes lost while it grew`);
 
@@ -108,6 +138,7 @@ async function run(binary: string, mb: number): Promise<void> {
   const victim =
     members.find(({ name }) => name !== "h1" && name !== raft && name !== first) ??
     members.find(({ name }) => name !== "h1" && name !== raft);
+  const still = await besides(fleet, bare?.urls);
   const writer = await fleet.writer(["h1"]);
   const killedMs = clock.nowMs();
   await agents.find(({ place }) => place.hostname === victim?.name)?.kill();
@@ -118,6 +149,7 @@ async function run(binary: string, mb: number): Promise<void> {
   const replacedMs = clock.nowMs() - killedMs;
   await fleet.settled(3, ["h1"], 60_000);
   const replaced = await writer.finish();
+  traceGap(`a voter is replaced in ${what}`, agents, replaced);
   const applied = changes(agents);
   const removed = applied.find(({ kind, member }) => kind === "ConfChangeRemoveNode" && member === victim?.id);
   const promoted = applied.findLast(({ kind }) => kind === "ConfChangeAddNode");
@@ -128,14 +160,16 @@ async function run(binary: string, mb: number): Promise<void> {
       ["longest gap between writes", replaced.longestGapMs, limits.gapMs],
       ["two voters for", windowMs, limits.windowMs],
     ],
-    `took ${(replacedMs / 1_000).toFixed(2)} s; ${replaced.acknowledged} writes, ${replaced.lost.length} lost`,
+    `took ${(replacedMs / 1_000).toFixed(2)} s; ${replaced.acknowledged} writes, ${replaced.lost.length} lost${await toldBeside(still)}`,
   );
   if (replaced.lost.length > 0) beyond.push(`${what}: writes lost while one was replaced`);
-  if (process.argv.includes("--trace") && removed && promoted)
+  if (process.argv.includes("--trace") && removed && promoted) {
+    console.log("around the time with two voters:");
     trace(agents, removed.atMs - 600, promoted.atMs + 100, removed.atMs);
+  }
 }
 
-for (const binary of binaries) for (const mb of sizes) await run(binary, mb);
+for (const binary of binaries) for (const mb of sizes) for (let i = 0; i < times; i++) await run(binary, mb);
 if (beyond.length > 0) {
   console.log(`beyond the limit: ${beyond.join("; ")}`);
   process.exitCode = 1;

@@ -55,6 +55,7 @@ let gapAtMs = 0;
 let misread = 0;
 let last = performance.now();
 const started = last;
+const startedAt = Date.now();
 while (going) {
   const key = base64(keyOf(acknowledged));
   await until("kv/put", { key, value: base64(String(acknowledged)) });
@@ -76,6 +77,13 @@ for (let n = 0; n < acknowledged; n += 1_000) {
   for (let i = n; i < Math.min(n + 1_000, acknowledged); i++) if (!there.has(keyOf(i))) lost.push(keyOf(i));
 }
 console.log(
-  JSON.stringify({ acknowledged, lost, misread, longestGapMs: Math.round(longestGapMs), gapAtMs: Math.round(gapAtMs) }),
+  JSON.stringify({
+    acknowledged,
+    lost,
+    misread,
+    longestGapMs: Math.round(longestGapMs),
+    gapAtMs: Math.round(gapAtMs),
+    gapAt: new Date(startedAt + gapAtMs).toISOString(),
+  }),
 );
 process.exit(0);

@@ -13,6 +13,8 @@ export interface Written {
   /** The longest time between two acknowledged writes, and when it began. */
   readonly longestGapMs: number;
   readonly gapAtMs: number;
+  /** The same by the wall clock, as logs tell the time. */
+  readonly gapAt: string;
 }
 
 /** A process that writes and reads without a pause, at whichever endpoint answers. */
