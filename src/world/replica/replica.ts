@@ -95,10 +95,10 @@ export class Replica implements AsyncDisposable {
 
   /** One key. */
   async get(key: string, options: ReadOptions = {}): Promise<ReadOne> {
-    if (await this.#prepared(options)) {
-      const copy = this.#copy!;
-      const entry = this.#checked(() => copy.get(key));
-      return { entry, ...this.#point() };
+    if (this.#isReady(options) || (this.#joins(options) && this.#isAt(await this.#join())) || (await this.#prepared(options))) {
+      const entry = this.#checked((copy) => copy.get(key));
+      const { revision, ageMs } = this.#point();
+      return { entry, revision, ageMs };
     }
     const page = await this.#direct({ start: key }, options);
     const entry = page.entries[0];
@@ -108,9 +108,8 @@ export class Replica implements AsyncDisposable {
   /** Keys of a range in order of their bytes. */
   async range(range: KeyRange, options: ReadOptions & { readonly limit?: number } = {}): Promise<ReadMany> {
     const { limit } = options;
-    if (await this.#prepared(options)) {
-      const copy = this.#copy!;
-      const entries = this.#checked(() => copy.range(range, limit === undefined ? undefined : limit + 1));
+    if (this.#isReady(options) || (this.#joins(options) && this.#isAt(await this.#join())) || (await this.#prepared(options))) {
+      const entries = this.#checked((copy) => copy.range(range, limit === undefined ? undefined : limit + 1));
       const more = limit !== undefined && entries.length > limit;
       return { entries: more ? entries.slice(0, limit) : entries, more, ...this.#point() };
     }
@@ -259,22 +258,29 @@ export class Replica implements AsyncDisposable {
     for (const listener of this.#listeners) queueMicrotask(listener);
   }
 
+  /** The usual case: there is nothing to wait for. */
+  #isReady({ read = "session" }: ReadOptions): boolean {
+    const copy = this.#copy;
+    if (copy?.isThere !== true) return false;
+    return read === "local" || (read === "session" && this.#isPresent(copy) && copy.revision >= this.#floorOf(copy));
+  }
+
+  /** The usual linearizable read: it waits for the common look and no more. A timer, or a promise, for each costs more than the read. */
+  #joins(options: ReadOptions): boolean {
+    const copy = this.#copy;
+    return options.read === "linearizable" && isPatient(options) && copy?.isThere === true && copy.progressPossible === true;
+  }
+
+  #isAt(revision: number): boolean {
+    const copy = this.#copy!;
+    return this.#isPresent(copy) && copy.isAt(revision);
+  }
+
   /** Whether the copy may answer, now that everything needed was waited for; false: ask the cluster. */
   async #prepared(options: ReadOptions): Promise<boolean> {
     const mode = options.read ?? "session";
     if (mode === "direct" || this.#copy === undefined) return false;
     const copy = this.#copy;
-    // The usual case costs no more than this.
-    if (
-      copy.isThere &&
-      (mode === "local" || (mode === "session" && this.#isPresent(copy) && copy.revision >= this.#floorOf(copy)))
-    )
-      return true;
-    if (copy.isThere && mode === "linearizable" && copy.progressPossible === true && isPatient(options)) {
-      // A timer for each of thousands would cost more than all of their reads.
-      const revision = await this.#join();
-      if (this.#isPresent(copy) && copy.isAt(revision)) return true;
-    }
     if (!(await this.#hasCopy(options, "a read"))) return false;
     if (mode === "local") return true;
     if (!this.#isPresent(copy)) {
@@ -308,9 +314,9 @@ export class Replica implements AsyncDisposable {
     return copy.progressPossible === true;
   }
 
-  async #join(): Promise<number> {
+  #join(): Promise<number> {
     this.#barriers.joined++;
-    return await this.#barrier.join();
+    return this.#barrier.join();
   }
 
   /** One linearizable look, and the copy has come as far. */
@@ -448,14 +454,14 @@ export class Replica implements AsyncDisposable {
     const copy = this.#copy;
     copy?.start();
     if (copy?.isThere !== true) throw new QuorateError("STALE", `Cannot read ${what}: there is no copy yet`, { retryable: true });
-    const found = this.#checked(() => read(copy));
+    const found = this.#checked(read);
     this.#floor = Math.max(this.#floorOf(copy), copy.revision);
     return found;
   }
 
-  #checked<T>(read: () => T): T {
+  #checked<T>(read: (copy: Copy) => T): T {
     try {
-      return read();
+      return read(this.#copy!);
     } catch (error) {
       if (!(error instanceof Damaged)) throw error;
       this.#copy!.doubt("damaged", error.message);
