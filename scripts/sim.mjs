@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const notesShown = 60;
 
-/** @typedef {{ seed: number, faults?: number, events?: number, seconds?: number, cpuMs: number, kinds?: Record<string, number>, broken?: string, stack?: string, notes?: string[] }} Told */
+/** @typedef {{ seed: number, faults?: number, events?: number, changes?: number, seconds?: number, cpuMs: number, kinds?: Record<string, number>, broken?: string, stack?: string, notes?: string[] }} Told */
 
 let values;
 try {
@@ -39,7 +39,7 @@ const { trace, "keep-going": keepGoing } = values;
 /** @type {import("node:child_process").ChildProcess[]} */
 const children = [];
 
-const sum = { lives: 0, faults: 0, leastFaults: Infinity, seconds: 0, cpuMs: 0, broken: 0 };
+const sum = { lives: 0, faults: 0, leastFaults: Infinity, changes: 0, seconds: 0, cpuMs: 0, broken: 0 };
 /** @type {Map<string, number>} */
 const kinds = new Map();
 const startMs = performance.now();
@@ -49,6 +49,7 @@ const minutes = (performance.now() - startMs) / 60_000;
 const { lives } = sum;
 console.log(
   `${lives} lives, ${sum.broken} broken: ${Math.round(sum.faults / lives)} faults each (${sum.leastFaults} at least), ` +
+    `${(sum.changes / lives).toFixed(1)} member calls that landed among them, ` +
     `${Math.round(sum.seconds / lives)} s of virtual time each, ${Math.round(lives / minutes)} lives a minute ` +
     `(${Math.round((60_000 * lives) / sum.cpuMs)} a minute of one core)`,
 );
@@ -90,11 +91,12 @@ async function work(first) {
 }
 
 /** @param {Told} told */
-function tell({ broken, stack, notes, faults = 0, seconds = 0, cpuMs, kinds: met = {} }) {
+function tell({ broken, stack, notes, faults = 0, changes = 0, seconds = 0, cpuMs, kinds: met = {} }) {
   for (const [kind, times] of Object.entries(met)) kinds.set(kind, (kinds.get(kind) ?? 0) + times);
   sum.lives++;
   sum.cpuMs += cpuMs;
   sum.faults += faults;
+  sum.changes += changes;
   sum.seconds += seconds;
   if (broken === undefined) sum.leastFaults = Math.min(sum.leastFaults, faults);
   if (trace !== undefined) for (const note of notes ?? []) console.log(note);

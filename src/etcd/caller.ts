@@ -62,6 +62,8 @@ export class Caller {
   readonly credentials: Credentials | undefined;
   readonly login: Login | undefined;
   #clusterId: string | undefined;
+  /** The present cluster's id as headers have it. */
+  #accepted: string | number | undefined;
 
   constructor(
     endpoints: Endpoints,
@@ -93,6 +95,7 @@ export class Caller {
   /** From now on that cluster is listened to, and no other. */
   follow(clusterId: string): void {
     this.#clusterId = clusterId;
+    this.#accepted = undefined;
     this.endpoints.forgive();
   }
 
@@ -272,10 +275,14 @@ export class Caller {
 
   /** @throws QuorateError WRONG_CLUSTER; the endpoint is left alone then */
   checkCluster(header: IResponseHeader, what: string, endpoint: string): void {
+    if (header.cluster_id === this.#accepted) return;
     const found = toHex(header.cluster_id);
     if (found === "0") return;
     this.#clusterId ??= found;
-    if (found === this.#clusterId) return;
+    if (found === this.#clusterId) {
+      this.#accepted = header.cluster_id;
+      return;
+    }
     this.endpoints.foreign(endpoint);
     this.#log?.error({ endpoint, expected: this.#clusterId, found }, "an endpoint belongs to another cluster");
     this.#onForeign?.({ endpoint, expected: this.#clusterId, found });

@@ -8,6 +8,11 @@ import { marginOf } from "./session.ts";
 
 /** While the remaining time nears what it has to be, and after a question that came to nothing. */
 const askEveryMs = 50;
+/**
+ * A TTL of two seconds is told as one for as long as the session lives, as whole seconds are all that is told: nothing shows that it lives, so it
+ * is asked on and on, at leisure.
+ */
+const shortest = { ttlMs: 2_000, askEveryMs: 200 };
 const failedMs = 250;
 
 /** A lease of a {@link Session}, and what hangs on it. */
@@ -80,7 +85,7 @@ async function revokeIfOver(
   while (left !== undefined && left.ms >= enoughMs) {
     if (left.ms > before) return false;
     before = left.ms;
-    await clock.sleep(askEveryMs, signal);
+    await clock.sleep(left.ttlMs <= shortest.ttlMs ? shortest.askEveryMs : askEveryMs, signal);
     askedMs = clock.nowMs();
     left = await leftOf(client, lease, signal, endpoint);
   }

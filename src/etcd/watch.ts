@@ -1,11 +1,12 @@
+import type { IRangeRequest } from "etcd3";
 import type { Logger } from "pino";
 import { passOn } from "../clock.ts";
 import type { Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
-import { bytes, toHex, toNumber } from "./codec.ts";
+import { bytes, rangeResult, toHex, toNumber } from "./codec.ts";
 import { isTooLarge, reasonOf } from "./failure.ts";
-import type { KeyValue } from "./types.ts";
+import type { KeyValue, RangeResult } from "./types.ts";
 import { Outlet } from "./watch-outlet.ts";
 import type { OnNews } from "./watch-outlet.ts";
 import { WatchState } from "./watch-state.ts";
@@ -22,6 +23,8 @@ export interface WatchDeps {
 
 const listTimeoutMs = 5_000;
 const pageSize = 10_000;
+/** The first page also finds the endpoint: so it is small, for the time that one of several endpoints is given. */
+const firstPageSize = 100;
 /** etcd replays 10,000 revisions a second at most; listing that many keys again takes 0.05 s (FACTS.md). */
 const mostReplayed = 10_000;
 /** Between two tries; a stream that lived for long starts anew with the first. */
@@ -184,12 +187,16 @@ class RangeWatch {
     let stale = true;
     for (;;) {
       try {
-        // One linearizable read on the endpoint to be followed: it takes part, and its store is not behind what was handed out.
-        const position = await this.#position();
-        stale ||= this.#isBehind(position);
+        // A linearizable read on the endpoint to be followed: it takes part, and its store is not behind what was handed out.
+        let position = stale ? undefined : await this.#position();
+        if (position === undefined || this.#isBehind(position)) {
+          stale = true;
+          const listed = await this.#list(position?.endpoint);
+          position = listed.position;
+          this.#take(listed);
+        }
         this.#term = position.term;
         this.#clusterId = position.clusterId;
-        if (stale) this.#take(await this.#list(position.endpoint));
         stale = false;
         const ended = await this.#follow(position.endpoint);
         this.#setLive(false);
@@ -223,29 +230,41 @@ class RangeWatch {
     return missed < 0 || missed > mostReplayed || position.term < this.#term;
   }
 
-  #position(): Promise<Position> {
+  async #position(): Promise<Position> {
+    return (await this.#read({ key: bytes(this.#range.start), count_only: true })).position;
+  }
+
+  /** On the best endpoint, unless it is given. */
+  #read(request: IRangeRequest, endpoint?: string): Promise<{ readonly page: RangeResult; readonly position: Position }> {
     const kind = { what: `watch ${this.#range.start}`, repeatable: true, writes: false };
-    return this.#client.caller.run(kind, { signal: this.#signal }, async ({ kv }, endpoint) => {
-      const { header } = await kv.range({ key: bytes(this.#range.start), count_only: true });
-      const clusterId = toHex(header.cluster_id);
-      return { endpoint, clusterId, revision: toNumber(header.revision), term: toNumber(header.raft_term) };
+    const options = { signal: this.#signal, ...(endpoint === undefined ? {} : { endpoint, timeoutMs: listTimeoutMs }) };
+    return this.#client.caller.run(kind, options, async ({ kv }, on) => {
+      const wire = await kv.range(request);
+      const page = rangeResult(wire);
+      const { cluster_id, raft_term } = wire.header;
+      return {
+        page,
+        position: { endpoint: on, clusterId: toHex(cluster_id), revision: page.revision, term: toNumber(raft_term) },
+      };
     });
   }
 
-  /** In pages of one revision, so that no range is too large for one message. */
-  async #list(endpoint: string): Promise<Listing> {
+  /** In pages of one revision, all from one endpoint, so that no range is too large for one message. */
+  async #list(endpoint: string | undefined): Promise<Listing & { readonly position: Position }> {
     const entries: KeyValue[] = [];
     let { start } = this.#range;
-    let revision = 0;
-    let limit = pageSize;
+    let position: Position | undefined;
+    let limit = endpoint === undefined ? firstPageSize : pageSize;
     for (;;) {
-      const options = { endpoint, revision, limit, timeoutMs: listTimeoutMs, signal: this.#signal };
+      const request = { key: bytes(start), range_end: bytes(this.#range.end), limit, revision: position?.revision ?? 0 };
       try {
-        const page = await this.#client.range({ start, end: this.#range.end }, options);
+        const read = await this.#read(request, position?.endpoint ?? endpoint);
+        const { page } = read;
         for (const entry of page.entries) entries.push(entry);
-        revision ||= page.revision;
+        if (position === undefined && endpoint === undefined) limit = pageSize;
+        position ??= read.position;
         const last = page.entries.at(-1);
-        if (!page.more || last === undefined) return { entries, revision };
+        if (!page.more || last === undefined) return { entries, revision: position.revision, position };
         start = `${last.key}\0`;
       } catch (error) {
         if (!isTooLarge(error) || limit === 1) throw error;

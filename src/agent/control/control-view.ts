@@ -64,10 +64,10 @@ export class ControlView {
     signal.addEventListener("abort", () => this.#bells.delete(bell), { once: true });
   }
 
-  /** Settles once `condition` holds, looked at now and after every ring. */
-  async until(condition: () => boolean, signal: AbortSignal): Promise<void> {
+  /** Settles once `condition` holds, looked at now and after every ring, or those about the keys it depends on. */
+  async until(condition: () => boolean, signal: AbortSignal, about?: About): Promise<void> {
     const bell = new Doorbell();
-    this.#bells.set(bell, undefined);
+    this.#bells.set(bell, about);
     try {
       while (!condition()) await bell.wait(signal);
     } finally {

@@ -17,15 +17,15 @@ export class Doorbell {
     if (!this.#rung) {
       await new Promise<void>((resolve, reject) => {
         const abort = (): void => {
+          this.#answer = undefined;
           reject(signal.reason as Error);
         };
         signal.addEventListener("abort", abort, { once: true });
         this.#answer = () => {
+          this.#answer = undefined;
           signal.removeEventListener("abort", abort);
           resolve();
         };
-      }).finally(() => {
-        this.#answer = undefined;
       });
     }
     this.#rung = false;

@@ -41,9 +41,14 @@ export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Pr
   view.subscribe(bell, signal, (key) => key === plan || [endpoints, seats, leader].some(({ prefix: of }) => key.startsWith(of)));
   let known: Serving = new Map();
   const members = new MemberEndpoints(options.seeds);
+  let done: readonly unknown[] = [];
   for (;;) {
     const now = view.endpointsByHost();
-    if (now.size > 0) {
+    // The view hands out the same maps while nothing in them has changed.
+    const from = [now, view.seats(), deps.votes()];
+    const isNews = from.some((one, i) => one !== done[i]);
+    done = from;
+    if (now.size > 0 && isNews) {
       const voters = [...view.seats()].filter(([, seat]) => seat.role === "voter").map(([host]) => host);
       known = stillServing(known, now, new Set(voters));
       const votes = deps.votes();
@@ -56,7 +61,7 @@ export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Pr
       if (serving.length > 0) client.endpoints.set(urls, votes ? own[0] : undefined);
       const keep = [...new Set(all)].toSorted();
       if (keep.join() !== prefix.state.endpoints.join()) await prefix.save({ endpoints: keep });
-    } else if (!options.server) await followMembers(client, members, signal).catch(() => undefined);
+    } else if (now.size === 0 && !options.server) await followMembers(client, members, signal).catch(() => undefined);
     deps.onChange();
     if (now.size > 0 || options.server) await bell.wait(signal);
     else {

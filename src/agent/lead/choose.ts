@@ -46,8 +46,8 @@ function said(error: unknown): string {
 /** Of plain data, which a snapshot is. */
 function frozenCopy<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
-  const copy: unknown = Array.isArray(value)
-    ? value.map(frozenCopy)
-    : Object.fromEntries(Object.entries(value).map(([name, part]) => [name, frozenCopy(part as unknown)]));
+  if (Array.isArray(value)) return Object.freeze(value.map(frozenCopy)) as T;
+  const copy = { ...value } as Record<string, unknown>;
+  for (const name of Object.keys(copy)) copy[name] = frozenCopy(copy[name]);
   return Object.freeze(copy) as T;
 }

@@ -155,10 +155,16 @@ export function readLook(membership: Membership, keys: Keys): Look {
   };
 }
 
-/** The agent that holds a member: by the seat written for it, else by its name, else by its peer URLs. */
+/**
+ * The agent that holds a member: by the seat written for it, else by the name its server was given, else, while that has not started, by its
+ * peer URLs. What has a name is nobody's of another name, whoever wrote its URLs into a key.
+ */
 export function agentOf(row: MemberRow, look: Look): string | undefined {
   for (const [host, seat] of look.seats) if (seat.value.member === row.id) return host;
-  if (row.name !== "" && (look.agents.has(row.name) || look.nominated.has(row.name))) return row.name;
+  if (row.name !== "") {
+    const isKnown = look.agents.has(row.name) || look.nominated.has(row.name) || look.volunteers.has(row.name);
+    return isKnown ? row.name : undefined;
+  }
   const own = [...row.peerUrls].sort().join();
   for (const [host, urls] of [...look.nominated, ...look.volunteers]) {
     if ([...urls.value].sort().join() === own) return host;

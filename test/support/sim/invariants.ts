@@ -19,6 +19,8 @@ export class Invariants {
   readonly hooks: ClusterHooks;
   /** What is written now is somebody's with etcdctl, who keeps to no rule. */
   byOperator = false;
+  /** Member calls that have landed. */
+  changes = 0;
   /** A step is being recorded, which the gate is to look at next. */
   onRecord: (record: StepRecord) => void = () => undefined;
   readonly #timeline: Timeline;
@@ -29,19 +31,26 @@ export class Invariants {
   readonly #recorded = new Map<string, { readonly asked: boolean; readonly alive: ReadonlySet<string> }>();
   /** Members whose agents have said that their data is lost. */
   readonly #lost = new Set<string>();
+  /** When an agent's word that it leaves was last gone: a leader may have looked just before that, and records what it saw. */
+  readonly #stayedMs = new Map<string, number>();
   /** When somebody last took away the record of a step, or all keys. */
   #spoiltMs = -Infinity;
   /** Fate has taken what no cluster can bear: until there is a quorum again, nothing is anybody's fault. */
   #excused = false;
   readonly #excusedCalls = new Set<MemberCall>();
 
-  constructor(timeline: Timeline, network: Network, note: (what: string) => void, onCommit: () => void) {
+  constructor(timeline: Timeline, network: Network, note: (what: string) => void) {
     this.#timeline = timeline;
     this.#network = network;
     this.#note = note;
     this.hooks = {
       violation,
-      onCommit,
+      onCommit: (_cluster, events) => {
+        for (const { type, key } of events) {
+          const host = type === "Delete" ? keys.leaving.nameIn(key) : undefined;
+          if (host !== undefined) this.#stayedMs.set(host, timeline.nowMs);
+        }
+      },
       onElected: (cluster) => {
         note(`${cluster.leader?.host.name ?? "?"} is the raft leader of term ${cluster.term}`);
         this.#excused = false;
@@ -120,6 +129,7 @@ export class Invariants {
   }
 
   #onChange(cluster: Cluster, op: MemberOp, member: string, before: readonly Member[]): void {
+    this.changes++;
     const name = `${op} ${member}`;
     const hosts = (config: readonly Member[]): string =>
       config
@@ -201,7 +211,7 @@ export class Invariants {
     const row = cluster.row(record.member ?? "");
     const size = Number(cluster.store.get(keys.idealClusterSize)?.value ?? cluster.store.get(keys.lastSize)?.value ?? Number.NaN);
     const surplus = !(voters.length <= size);
-    const leaving = record.agent !== undefined && cluster.store.get(keys.leaving.key(record.agent)) !== undefined;
+    const leaving = record.agent !== undefined && this.#leaves(cluster, record.agent);
     this.#recorded.set(name, { asked: surplus || leaving || this.#isShrinking(cluster), alive });
     this.#note(`records ${name} (${record.agent ?? "?"})`);
     if (record.op !== "remove" || !row || row.learner) return;
@@ -209,6 +219,11 @@ export class Invariants {
     if (restarting && !leaving && !this.#lost.has(row.id)) {
       violation(`a voter that restarts is to be removed: ${name} (${record.agent ?? "?"})`);
     }
+  }
+
+  #leaves(cluster: Cluster, agent: string): boolean {
+    if (cluster.store.get(keys.leaving.key(agent))) return true;
+    return this.#timeline.nowMs - (this.#stayedMs.get(agent) ?? -Infinity) < spoiltForMs;
   }
 
   /** Fewer voters are wanted than there are: also by a maximum, or by an even size. */

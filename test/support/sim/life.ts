@@ -52,7 +52,7 @@ export class Hosts {
     const note = (what: string): void => {
       this.notes.push(`${(timeline.nowMs / 1_000).toFixed(3)} ${what}`);
     };
-    this.invariants = new Invariants(timeline, this.network, note, () => undefined);
+    this.invariants = new Invariants(timeline, this.network, note);
     this.#ttlMs = random.pick([2_000, 3_000, 5_000]);
     this.options = {
       sessionTtlMs: this.#ttlMs,
@@ -183,10 +183,13 @@ export class Hosts {
     return true;
   }
 
-  /** Takes away what somebody wrote that only who writes it takes away: those that are passed over without an end. */
-  cleanUp(): boolean {
+  /**
+   * Takes away what somebody wrote that only who writes it takes away: those that are passed over without an end, and with `all` also those
+   * whose minute ends by itself, which is a long time with nothing in it.
+   */
+  cleanUp(all: boolean): boolean {
     const lasting =
-      this.cluster?.store.range(keys.passedOver.start, keys.passedOver.end).filter(({ lease }) => lease === "0") ?? [];
+      this.cluster?.store.range(keys.passedOver.start, keys.passedOver.end).filter(({ lease }) => all || lease === "0") ?? [];
     return this.operator({ success: lasting.map(({ key }) => ({ request_delete_range: { key: Buffer.from(key) } })) });
   }
 

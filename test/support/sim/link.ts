@@ -118,7 +118,19 @@ export class SimLink implements Link {
     return run(rpcsOver((service, method, request) => this.#exec(hooks, service, method, request)));
   }
 
-  async #exec(hooks: CallHooks, service: string, method: string, request: unknown): Promise<unknown> {
+  #exec(hooks: CallHooks, service: string, method: string, request: unknown): Promise<unknown> {
+    const connection = this.#connection;
+    if (connection?.alive !== true || this.#closed || hooks.signal.aborted || (hooks.proveFirst && !connection.proved))
+      return this.#execAfresh(hooks, service, method, request);
+    try {
+      hooks.onSent();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#roundTrip(connection, service, method, request, hooks);
+  }
+
+  async #execAfresh(hooks: CallHooks, service: string, method: string, request: unknown): Promise<unknown> {
     const connection = await this.#connect(hooks.signal);
     if (hooks.proveFirst && !connection.proved) {
       await this.#roundTrip(connection, "Maintenance", "status", {}, { ...hooks, requireLeader: false });

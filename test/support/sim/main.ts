@@ -26,7 +26,7 @@ for (let seed = first; seed < first + rounds; seed += step) {
   const startMs = process.cpuUsage().user / 1_000;
   let told: object;
   try {
-    const { faults, events, stormEvents, seconds, notes, kinds } = await simulate(
+    const { faults, events, stormEvents, changes, seconds, notes, kinds } = await simulate(
       seed,
       trace === "info" || trace === "debug" ? { trace } : {},
     );
@@ -35,6 +35,7 @@ for (let seed = first; seed < first + rounds; seed += step) {
       faults,
       events,
       stormEvents,
+      changes,
       seconds,
       kinds: Object.fromEntries(kinds),
       ...(trace === undefined ? {} : { notes }),

@@ -8,6 +8,8 @@ export interface Lived {
   readonly faults: number;
   readonly events: number;
   readonly stormEvents: number;
+  /** Member calls that landed before there was peace. */
+  readonly changes: number;
   /** Virtual time. */
   readonly seconds: number;
   readonly notes: readonly string[];
@@ -71,11 +73,13 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
     await timeline.run(() => failed() || (faults() >= leastFaults && timeline.nowMs >= untilMs));
     storming = false;
     const stormEvents = timeline.events;
+    const { changes } = hosts.invariants;
     makePeace(hosts);
     await settles(hosts, failed);
     const { notes } = hosts;
     const kinds = new Map([...hosts.kinds, ...network.metBy]);
-    return { seed, faults: faults(), events: timeline.events, stormEvents, seconds: timeline.nowMs / 1_000, notes, kinds };
+    const seconds = timeline.nowMs / 1_000;
+    return { seed, faults: faults(), events: timeline.events, stormEvents, changes, seconds, notes, kinds };
   } catch (error) {
     throw new Broken(seed, error, hosts.notes);
   } finally {
@@ -86,6 +90,8 @@ export async function simulate(seed: number, options: LifeOptions = {}): Promise
 async function settles(hosts: Hosts, failed: () => boolean): Promise<void> {
   const { timeline, random } = hosts;
   const size = random.pick([1, 2, 3, 3, 4, 5, 5, 7]);
+  // That a cool-down ends by itself is to be seen as well.
+  const hurried = random.chance(0.8);
   let asked = false;
   let why: string | undefined = "nothing was looked at";
   let sinceMs: number | undefined;
@@ -94,7 +100,7 @@ async function settles(hosts: Hosts, failed: () => boolean): Promise<void> {
     const nextMs = timeline.nowMs + 250;
     timeline.at(nextMs, undefined, () => undefined);
     await timeline.run(() => failed() || timeline.nowMs >= nextMs);
-    asked ||= hosts.cleanUp() && hosts.put(keys.idealClusterSize, String(size));
+    asked ||= hosts.cleanUp(hurried) && hosts.put(keys.idealClusterSize, String(size));
     if (asked) why = hosts.whyNotSettled();
     if (why !== undefined) sinceMs = undefined;
     else sinceMs ??= timeline.nowMs;
