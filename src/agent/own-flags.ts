@@ -19,6 +19,8 @@ export async function tellIgnoredPolicy(
   const given = { ...options.given.policy, ...(own === dynamicSize.name ? {} : { chooser: own }) };
   if (Object.keys(given).length === 0) return aborted(signal);
   let told = "";
+  const { keys } = options;
+  const ofPolicy = (key: string): boolean => key === keys.policy || key === keys.lastPolicy;
   const differing = (): readonly string[] => {
     const policy = view.policy();
     return policyChanges(policy ?? options.policy, given).map(
@@ -27,7 +29,7 @@ export async function tellIgnoredPolicy(
     );
   };
   for (;;) {
-    await view.until(() => differing().join() !== told, signal);
+    await view.until(() => differing().join() !== told, signal, ofPolicy);
     const flags = differing();
     told = flags.join();
     if (flags.length > 0)

@@ -118,29 +118,41 @@ export interface Wires {
 /** etcd3's generated classes over whatever carries out their calls. */
 export function rpcsOver(exec: (service: keyof typeof Services, method: string, request: unknown) => Promise<unknown>): Rpcs {
   const callable: Rpc.ICallable<unknown> = {
-    exec: async (service, method, request) => (await exec(service, method, request)) as never,
+    exec: (service, method, request) => exec(service, method, request) as Promise<never>,
     withConnection: () => Promise.reject(new TypeError("Streams are opened by Link.open")),
     markFailed: () => undefined,
     callOptionsFactory: undefined,
   };
-  // A call uses one of them.
-  return {
-    get kv() {
-      return new rpc.KVClient(callable);
-    },
-    get lease() {
-      return new rpc.LeaseClient(callable);
-    },
-    get cluster() {
-      return new rpc.ClusterClient(callable);
-    },
-    get maintenance() {
-      return new rpc.MaintenanceClient(callable);
-    },
-    get auth() {
-      return new rpc.AuthClient(callable);
-    },
-  };
+  return new LazyRpcs(callable);
+}
+
+/** A call uses one of them. */
+class LazyRpcs implements Rpcs {
+  readonly #callable: Rpc.ICallable<unknown>;
+
+  constructor(callable: Rpc.ICallable<unknown>) {
+    this.#callable = callable;
+  }
+
+  get kv(): KVClient {
+    return new rpc.KVClient(this.#callable);
+  }
+
+  get lease(): LeaseClient {
+    return new rpc.LeaseClient(this.#callable);
+  }
+
+  get cluster(): ClusterClient {
+    return new rpc.ClusterClient(this.#callable);
+  }
+
+  get maintenance(): MaintenanceClient {
+    return new rpc.MaintenanceClient(this.#callable);
+  }
+
+  get auth(): AuthClient {
+    return new rpc.AuthClient(this.#callable);
+  }
 }
 
 /** A link over grpc: one channel and so one connection. */

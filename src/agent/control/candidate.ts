@@ -33,19 +33,20 @@ export async function standAndLead(deps: CandidateDeps, session: Session, signal
   const { options, view, log } = deps;
   /** Before anybody has written a policy, whoever leads writes its own. */
   const whyNot = (): string | undefined => whyNotLead((view.policy() ?? options.policy).chooser, options.chooser);
+  const ofPolicy = (key: string): boolean => key === options.keys.policy || key === options.keys.lastPolicy;
   for (;;) {
     await view.until(() => view.complete, signal);
     const why = whyNot();
     deps.onMayLead(why);
     if (why !== undefined) {
       log.warn({ chooser: view.policy()?.chooser, hint: "quorate policy set --chooser" }, `this agent can not lead: ${why}`);
-      await view.until(() => whyNot() !== why, signal);
+      await view.until(() => whyNot() !== why, signal, ofPolicy);
       continue;
     }
     await firstOf<void>(
       signal,
       (own) => candidacy(deps, session, signal, own),
-      (own) => view.until(() => whyNot() !== undefined, own),
+      (own) => view.until(() => whyNot() !== undefined, own, ofPolicy),
     );
   }
 }
@@ -67,11 +68,15 @@ async function candidacy(deps: CandidateDeps, session: Session, outer: AbortSign
         log,
         clears: true,
         untilDeleted: (key, revision, s) =>
-          view.until(() => {
-            if (!view.hasSeen(key, revision)) return false;
-            const entry = view.get(key);
-            return entry?.createRevision !== revision || !isCandidate(entry, keys.leader.prefix);
-          }, s),
+          view.until(
+            () => {
+              if (!view.hasSeen(key, revision)) return false;
+              const entry = view.get(key);
+              return entry?.createRevision !== revision || !isCandidate(entry, keys.leader.prefix);
+            },
+            s,
+            (changed) => changed === key,
+          ),
         whileNext: async ({ key, lease }, s) => {
           let looking = Promise.resolve();
           const onNear = (): void => {

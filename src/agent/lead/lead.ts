@@ -51,6 +51,8 @@ export interface LeadDeps {
 const paceMs = 20;
 /** After a step was held back. */
 const heldMs = 150;
+/** After etcd's strict check has refused it: each try costs a gate and two writes, and it takes seconds to be content. */
+const strictMs = 1_000;
 /** While a learner starts or catches up, which has no watch. */
 const learnerMs = 100;
 const waitingMs = 1_000;
@@ -78,7 +80,7 @@ export async function lead(
   const { clock, client, keys, log, view } = deps;
   const own = AbortSignal.any([signal, leadership.signal]);
   const bell = new Doorbell();
-  view.subscribe(bell, own);
+  view.subscribe(bell, own, (key) => !isOwnWriting(key, keys));
   const leader = new Leader(deps, leadership, memory, () => {
     bell.ring();
   });
@@ -104,6 +106,11 @@ export async function lead(
   }
 }
 
+/** What only the leader is to write: its own writing is no news to it. Anybody else's hand in it is seen with the next look. */
+function isOwnWriting(key: string, keys: Keys): boolean {
+  return key === keys.plan || key === keys.step || key.startsWith(keys.preflight.prefix);
+}
+
 async function rounds(
   leader: Leader,
   bell: Doorbell,
@@ -117,11 +124,12 @@ async function rounds(
       const { next, outcome, unsure } = await leader.round(signal);
       watch.finished();
       if (outcome && "done" in outcome) continue; // etcd has no watch on its member list: after a step, look again unasked.
-      if (outcome) {
+      if (outcome && outcome.strict !== true) {
         await clock.sleep(heldMs, signal);
         continue;
       }
-      if ("settled" in next) waitMs = settledMs;
+      if (outcome) waitMs = strictMs;
+      else if ("settled" in next) waitMs = settledMs;
       else if ("waiting" in next && next.waiting.on === "learner") waitMs = learnerMs;
       else if (unsure) waitMs = hearingMs;
     } catch (error) {

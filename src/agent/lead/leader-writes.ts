@@ -24,8 +24,11 @@ export interface CarryOutDeps {
   readonly lastGate?: LastGate;
 }
 
-/** What became of a step: done, or held back for a reason that may pass. */
-export type Outcome = { readonly done: true } | { readonly held: string };
+/**
+ * What became of a step: done, or held back for a reason that may pass. `strict`: by etcd's strict check, which is content only once
+ * all voters have been connected for five seconds.
+ */
+export type Outcome = { readonly done: true } | { readonly held: string; readonly strict?: true };
 
 export const done: Outcome = { done: true };
 

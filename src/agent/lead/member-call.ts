@@ -101,8 +101,9 @@ export async function member(
     signal.throwIfAborted();
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
     if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
+      const reason = reasonOf(error) || messageOf(error);
       if (!sentBefore) await takeBack(deps, again, written, signal);
-      return { held: short(`etcd: ${reasonOf(error) || messageOf(error)}`) };
+      return { held: short(`etcd: ${reason}`), ...(reason.includes("unhealthy cluster") ? { strict: true as const } : {}) };
     }
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
     throw error;

@@ -397,7 +397,10 @@ describe("a recorded step", () => {
     const refusing = withCall(client, "removeMember", () =>
       Promise.reject(new QuorateError("ETCD_REFUSED", "Cannot remove", { retryable: true, data })),
     );
-    expect(await scene.step(remove(member), { deps: { client: refusing } })).toEqual({ held: "etcd: unhealthy cluster" });
+    expect(await scene.step(remove(member), { deps: { client: refusing } })).toEqual({
+      held: "etcd: unhealthy cluster",
+      strict: true,
+    });
     await stillOpen();
     // The only voter may be one of two by then, of which the other never started.
     const [voter] = await scene.rows();
