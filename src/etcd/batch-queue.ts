@@ -84,17 +84,26 @@ export function opsOf(unit: Unit): readonly WriteOp[] {
   return latest === undefined ? unit.ops : [latest];
 }
 
-/** Writes that wait, in order. */
+/** What is sent together, and all keys of it. */
+export interface Taken {
+  readonly units: Unit[];
+  readonly keys: ReadonlySet<string>;
+}
+
+/**
+ * Writes that wait, in order. In an array, and in a map that is new whenever nothing waits: the tables of a set or map from which as much
+ * is deleted as is added hold on to what was in them, and clearing up after that costs more than the writes.
+ */
 export class BatchQueue {
-  #waiting = new Set<Unit>();
+  readonly #waiting: Unit[] = [];
   /** The last unit that waits for each key. */
-  readonly #tails = new Map<string, Unit>();
+  #tails = new Map<string, Unit>();
   #bytes = 0;
   #writes = 0;
 
   /** Units. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#waiting.length;
   }
 
   /** Of callers. */
@@ -118,7 +127,7 @@ export class BatchQueue {
       return tail;
     }
     unit.waiters.push(waiter);
-    this.#waiting.add(unit);
+    this.#waiting.push(unit);
     this.#bytes += unit.bytes;
     for (const one of unit.keys) this.#tails.set(one, unit);
     return unit;
@@ -126,16 +135,20 @@ export class BatchQueue {
 
   /** Takes back what still waits. Returns false when it does not. */
   remove(unit: Unit, waiter: Waiter): boolean {
-    if (!this.#waiting.has(unit)) return false;
+    const at = this.#waiting.indexOf(unit);
+    if (at === -1) return false;
     unit.waiters = unit.waiters.filter((one) => one !== waiter);
     this.#writes--;
-    if (unit.waiters.length === 0) this.#drop(unit);
+    if (unit.waiters.length === 0) {
+      this.#waiting.splice(at, 1);
+      this.#forget([unit]);
+    }
     return true;
   }
 
   /** Puts back what was taken and has had no effect, before everything else. */
   putBack(units: readonly Unit[]): void {
-    this.#waiting = new Set([...units, ...this.#waiting]);
+    this.#waiting.unshift(...units);
     for (const unit of units) {
       this.#bytes += unit.bytes;
       this.#writes += unit.waiters.length;
@@ -143,48 +156,58 @@ export class BatchQueue {
   }
 
   /**
-   * Takes what may be sent together: no key twice, none that is `busy`, nothing before what waits longer for the same key. Takes one at
+   * Takes what may be sent together: no key twice, none that is in `busy`, nothing before what waits longer for the same key. Takes one at
    * least where one may be sent, also when it is beyond the limits: whether that is too much is for etcd to say.
    */
-  take(limits: Limits, busy: ReadonlySet<string>): Unit[] {
-    const taken: Unit[] = [];
-    if (this.#waiting.size === 0) return taken;
-    const blocked = new Set(busy);
+  take(limits: Limits, busy: readonly ReadonlySet<string>[]): Taken {
+    const units: Unit[] = [];
+    const keys = new Set<string>();
+    const waiting = this.#waiting;
+    /** Keys of those that have to wait. */
+    const passed = new Set<string>();
     let deepest = 0;
     let bytes = 0;
-    let seen = 0;
-    for (const unit of this.#waiting) {
-      if (++seen > lookahead) break;
-      const free = unit.keys.every((key) => !blocked.has(key));
-      for (const key of unit.keys) blocked.add(key);
-      if (!free) continue;
+    let left = 0;
+    let at = 0;
+    for (; at < waiting.length && at < lookahead; at++) {
+      const unit = waiting[at]!;
+      const isTaken = (key: string): boolean => keys.has(key) || passed.has(key) || busy.some((some) => some.has(key));
+      if (unit.keys.some(isTaken)) {
+        for (const key of unit.keys) passed.add(key);
+        waiting[left++] = unit;
+        continue;
+      }
       const depth = Math.max(deepest, isPlain(unit) ? 0 : Math.max(unit.ops.length, unit.compare.length));
-      const full = taken.length + 1 + depth > limits.ops || bytes + unit.bytes > limits.bytes;
-      if (full && taken.length > 0) break;
+      const full = units.length + 1 + depth > limits.ops || bytes + unit.bytes > limits.bytes;
+      if (full && units.length > 0) break;
       deepest = depth;
       bytes += unit.bytes;
-      taken.push(unit);
+      units.push(unit);
+      for (const key of unit.keys) keys.add(key);
     }
-    for (const unit of taken) this.#drop(unit);
-    return taken;
+    waiting.copyWithin(left, at);
+    waiting.length -= at - left;
+    this.#forget(units);
+    return { units, keys };
   }
 
   /** Everything that waits since before `beforeMs`. */
   takeOlder(beforeMs: number): Unit[] {
-    const old: Unit[] = [];
-    for (const unit of this.#waiting) {
-      if (unit.sinceMs >= beforeMs) break;
-      old.push(unit);
-    }
-    for (const unit of old) this.#drop(unit);
+    const young = this.#waiting.findIndex(({ sinceMs }) => sinceMs >= beforeMs);
+    if (young === 0) return [];
+    const old = this.#waiting.splice(0, young === -1 ? this.#waiting.length : young);
+    this.#forget(old);
     return old;
   }
 
-  #drop(unit: Unit): void {
-    this.#waiting.delete(unit);
-    this.#bytes -= unit.bytes;
-    this.#writes -= unit.waiters.length;
-    for (const key of unit.keys) if (this.#tails.get(key) === unit) this.#tails.delete(key);
+  /** They do not wait any more. */
+  #forget(units: readonly Unit[]): void {
+    for (const unit of units) {
+      this.#bytes -= unit.bytes;
+      this.#writes -= unit.waiters.length;
+    }
+    if (this.#waiting.length === 0) this.#tails = new Map();
+    else for (const unit of units) for (const key of unit.keys) if (this.#tails.get(key) === unit) this.#tails.delete(key);
   }
 }
 

@@ -35,6 +35,7 @@ const lanes = 2;
 /** etcd takes 1.5 MiB. */
 const mostBytes = 1024 * 1024;
 const leastOps = 4;
+const noKeys: ReadonlySet<string> = new Set();
 /** Between two tries to find out what became of a transaction. */
 const pauseMs = { first: 20, most: 250 };
 
@@ -59,8 +60,8 @@ export class Batch implements AsyncDisposable {
   readonly #most: { readonly writes: number; readonly bytes: number };
   readonly #queue = new BatchQueue();
   readonly #markers: Markers;
-  /** Keys that are being written: what is next for them has to wait. */
-  readonly #busy = new Set<string>();
+  /** Keys that each lane is writing: what is next for them has to wait. */
+  readonly #busy: ReadonlySet<string>[] = Array.from({ length: lanes }, () => noKeys);
   readonly #flying = new Map<number, Promise<void>>();
   readonly #wanted = new Set<() => void>();
   #mostOps: number;
@@ -193,16 +194,16 @@ export class Batch implements AsyncDisposable {
     for (;;) {
       this.#refuseOld();
       // One more is the marker's.
-      const units = this.#queue.take({ ops: this.#mostOps - 1, bytes: mostBytes }, this.#busy);
+      const { units, keys } = this.#queue.take({ ops: this.#mostOps - 1, bytes: mostBytes }, this.#busy);
       for (const wake of this.#wanted) wake();
       if (units.length === 0) return;
-      for (const unit of units) for (const key of unit.keys) this.#busy.add(key);
+      this.#busy[lane] = keys;
       try {
         await this.#write(lane, units);
       } catch (error) {
         for (const unit of units) for (const waiter of unit.waiters) waiter.reject(error);
       } finally {
-        for (const unit of units) for (const key of unit.keys) this.#busy.delete(key);
+        this.#busy[lane] = noKeys;
       }
       // What waited for these keys may be all there is for the other lane.
       if (this.#queue.size > 0 && this.#flying.size < lanes) this.#schedule();

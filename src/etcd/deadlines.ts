@@ -3,7 +3,8 @@ import { inTime } from "./signals.ts";
 
 interface Deadline {
   readonly atMs: number;
-  readonly onLate: () => void;
+  /** Undefined when it is over, so that the call it was for can be forgotten. */
+  onLate: (() => void) | undefined;
 }
 
 /** Many deadlines, most of which never come, on one timer: a timer and a signal for each call cost more than the call's own bytes. */
@@ -18,11 +19,12 @@ export class Deadlines {
 
   /** Calls back after `ms`, unless the returned function is called before. */
   add(ms: number, onLate: () => void): () => void {
-    const deadline = { atMs: this.#clock.nowMs() + Math.max(0, ms), onLate };
+    const deadline: Deadline = { atMs: this.#clock.nowMs() + Math.max(0, ms), onLate };
     this.#waiting.add(deadline);
     this.#wakeBy(deadline.atMs);
     return () => {
       this.#waiting.delete(deadline);
+      deadline.onLate = undefined;
     };
   }
 
@@ -55,7 +57,7 @@ export class Deadlines {
       if (deadline.atMs > nowMs) next = Math.min(next, deadline.atMs);
       else {
         this.#waiting.delete(deadline);
-        deadline.onLate();
+        deadline.onLate?.();
       }
     }
     if (next < Infinity) this.#wakeBy(next);

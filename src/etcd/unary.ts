@@ -29,6 +29,8 @@ export function callOnce(
 ): () => void {
   const bytes = serialize(request);
   const call = channel.createCall(path, Infinity, null, null, null);
+  // Grpc's call lives on until memory is cleared thoroughly, and must not take request and response with it.
+  let tell: typeof done | undefined = done;
   let response: object | undefined;
   let malformed: Pick<Grpc.StatusObject, "code" | "details"> | undefined;
   call.start(metadata, {
@@ -43,9 +45,11 @@ export function callOnce(
       }
     },
     onReceiveStatus: (status) => {
-      if (malformed !== undefined || status.code !== OK) done(new CallFailed(malformed ?? status), undefined);
-      else if (response === undefined) done(new CallFailed({ code: UNIMPLEMENTED, details: "No message received" }), undefined);
-      else done(undefined, response);
+      const [told, received] = [tell, response];
+      tell = response = undefined;
+      if (malformed !== undefined || status.code !== OK) told?.(new CallFailed(malformed ?? status), undefined);
+      else if (received === undefined) told?.(new CallFailed({ code: UNIMPLEMENTED, details: "No message received" }), undefined);
+      else told?.(undefined, received);
     },
   });
   call.startRead();
