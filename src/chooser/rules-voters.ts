@@ -136,8 +136,9 @@ export function mayGo(m: MemberSeen, s: Survey): boolean {
 }
 
 /**
- * How long a voter must have been silent before it is let go for being one too many. etcd's raft leader writes to a peer that hangs for
- * 5 s before it gives the connection up (`rafthttp.ConnWriteTimeout`); a removal during that time holds it up, and every write with it.
+ * How long a voter must have been silent before it is let go for being one too many. To a peer that is cut off in silence the entries that
+ * the raft leader sends hang at once when there are many, for 5 s (`rafthttp.ConnWriteTimeout`). A removal meanwhile has to wait for that
+ * write, and every other write with it. (The heartbeats go another way, which hangs later: the gate sees to that.)
  */
 export const silenceBeforeRemovalMs = 6_000;
 

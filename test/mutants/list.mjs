@@ -480,7 +480,12 @@ export const ofTheLeader = [
     ["quiet: another raft leader's counters go on where the last one's ended", "if (by !== this.#by) this.#since.clear();", ""],
     ["quiet: two equal numbers are enough, however soon", "askedMs - since.atMs >= hearDeadlineMs", "askedMs >= since.atMs"],
   ]),
+  ...all("src/agent/lead/hanging.ts", [
+    ["hanging: a peer that was given up holds its removal up", "!now.active || ", ""],
+    ["hanging: what is sent on and on does not count", "now.bytes > before.bytes", "now.bytes < before.bytes"],
+  ]),
   ...all("src/agent/lead/member-call.ts", [
+    ["a removal does not wait for a raft leader that hangs", "  if (hanging !== undefined) return { held: hanging };\n", ""],
     [
       "a count of long ago stands for three heartbeats of silence",
       " || clock.nowMs() - quiet.atMs > quietMs) return false;",

@@ -16,14 +16,14 @@ import { defaultPolicy, plan, type ChooserPolicy, type Plan, type Step } from ".
  *
  * Members are healthy for an hour, nominated, and their agents live, unless a mark behind the name says otherwise:
  *
- *   !  dead: no answer, not heard, its agent is gone       ?  silent for 10 s, its agent lives
+ *   !  dead: no answer, not heard, its agent is gone       ?  silent for 20 s, its agent lives
  *   &  silent to the planner, but heard by the raft leader  %  silent for two minutes, its agent lives
  *   +  added a moment ago, not started                      -  added two minutes ago, never started
  *   ~  started, far behind, moving                          _  started, far behind, not moving
  *   §  silent for an hour
  *   *  the raft leader (else the first healthy voter)       x  its server runs, its agent is gone
  *   f  its agent reports a failed server                    l  its agent reports lost data
- *   @zone  ^priority  #age (revision of the nomination)     :ms  healthy for so long; with ? silent for so long, 10 s at most
+ *   @zone  ^priority  #age (revision of the nomination)     :ms  healthy for so long; with ? silent for so long, 20 s at most
  *   =h1  a seat of that agent
  *
  * A name that starts with `m` is a member without agent. Other parts: `spares` passed the pre-flight, `pending` has no
@@ -141,7 +141,7 @@ function member(word: string, role: MemberRole): MemberSeen {
     answers: !silent,
     heard: !silent || has("&"),
     healthyForMs: silent ? 0 : forMs,
-    unansweredForMs: !silent ? 0 : has("§") ? hour : has("%") || has("-") ? long : Math.min(forMs, 10_000),
+    unansweredForMs: !silent ? 0 : has("§") ? hour : has("%") || has("-") ? long : Math.min(forMs, 20_000),
     knownForMs: has("-") ? long : unstarted ? 100 : hour,
     lag: silent ? undefined : behind ? 100_000 : 0,
     stalledForMs: has("_") ? long : 0,

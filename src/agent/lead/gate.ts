@@ -106,9 +106,20 @@ export async function hear(
   raftLeader: string | undefined,
   signal: AbortSignal,
 ): Promise<Heard> {
+  const metrics = await metricsOf(client, rows, raftLeader, signal);
+  return metrics === undefined ? undefined : receivedBytes(metrics);
+}
+
+/** What the raft leader's server counts; undefined when it cannot be read. */
+export async function metricsOf(
+  client: EtcdClient,
+  rows: readonly MemberRow[],
+  raftLeader: string | undefined,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const urls = rows.find((row) => row.id === raftLeader)?.clientUrls ?? [];
   try {
-    return receivedBytes(await Promise.any(urls.map((url) => client.metrics(url, { signal, timeoutMs: 1_000 }))));
+    return await Promise.any(urls.map((url) => client.metrics(url, { signal, timeoutMs: 1_000 })));
   } catch {
     signal.throwIfAborted();
     return undefined;

@@ -6,6 +6,7 @@ import { showDuration } from "../control/policy.ts";
 import { short, writeRecord, type StepRecord } from "../control/records.ts";
 import { hearDeadlineMs, takingPart, verdict, type GatedCall } from "./gate.ts";
 import { done, event, lost, type CarryOutDeps, type Outcome, type Seen, type Why } from "./leader-writes.ts";
+import { whyHanging } from "./hanging.ts";
 import { look, type Look } from "./look.ts";
 import { dropNomination, putSeat } from "./nominate.ts";
 import type { QuietSeen } from "./quiet.ts";
@@ -41,6 +42,11 @@ export async function member(
   const rows = again.membership.members;
   const { raftLeader } = seen;
   if (raftLeader === undefined) return { held: "no raft leader is known" };
+  const hanging =
+    call.op === "remove" && call.member !== undefined
+      ? await whyHanging(deps, { rows, raftLeader, member: call.member }, signal)
+      : undefined;
+  if (hanging !== undefined) return { held: hanging };
 
   const record: StepRecord = { schema: 1, ...call, leaderRevision: leadership.revision };
   const judge = (passed: ReadonlySet<string>): string | undefined =>
