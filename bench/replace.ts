@@ -3,15 +3,21 @@
  * acknowledged writes, and how long the cluster has only two voters, by its servers' own logs. With an empty database and a full one, on
  * every etcd that is given.
  *
- *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH] [--times 1] [--bare] [--trace]
+ *   npm run bench -- replace [--mb 0,500] [--etcd PATH,PATH] [--times 1] [--disk] [--bare] [--trace]
  *
- * `--bare` runs an etcd of one server beside it, on the same disk, that nothing happens to, and tells the longest gap of a writer of its own:
- * what the disk and the machine do to any etcd. It costs processor time, so it is for telling whose a gap is.
+ * The hosts keep their data in memory (/dev/shm) where that has room for it: a disk that is slow to flush makes any etcd pause, a bare one as
+ * long as ours, and the limits are about what Quorate adds. `--disk` tells the disk's figures, by the same limits; the first line says where
+ * the data was. `--bare` runs an etcd of one server beside it, in the same place, that nothing happens to, and tells the longest gap of a
+ * writer of its own: what the disk and the machine do to any etcd. It costs processor time, so it is for telling whose a gap is.
  * `--trace` prints what agents and servers logged around the longest gap, and around the time with two voters.
  *
  * Exits 1 beyond a limit: 250 ms between writes, 100 ms with two voters.
  */
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { availableMemory } from "node:process";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { systemClock as clock } from "../src/clock.ts";
 import { Fleet, base64, type AgentProcess } from "../test/support/agents.ts";
 import { startEtcd } from "../test/support/etcd-process.ts";
@@ -27,8 +33,34 @@ const sizes = (argOf("--mb") ?? "0,500").split(",").map(Number);
 const ours = etcdVersions().filter(({ version: { major, minor } }) => major > 3 || minor >= 5);
 const chosen = process.env["QUORATE_ETCD_BIN"] === undefined ? ours.map(({ binary }) => binary) : [etcdBinary()];
 const binaries = argOf("--etcd")?.split(",") ?? chosen;
+const hosts = ["h1", "h2", "h3", "h4"];
 const limits = { gapMs: 250, windowMs: 100 };
 const beyond: string[] = [];
+
+/** Has all that is written below a folder in memory, if it has room for every host's database, its copies and its log; says where it is. */
+function placeData(): string {
+  const memory = "/dev/shm";
+  if (process.argv.includes("--disk")) return `on the disk of ${tmpdir()}, as asked`;
+  const mostMb = hosts.length * (5 * Math.max(...sizes) + 200);
+  const roomMb = roomOf(memory);
+  if (roomMb < mostMb) return `on the disk of ${tmpdir()}: ${memory} has room for ${roomMb} MB, and ${mostMb} MB may be needed`;
+  const folder = mkdtempSync(join(memory, "quorate-bench-"));
+  // What stays behind there is taken from the machine's memory.
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(1));
+  process.env["TMPDIR"] = folder;
+  return `in memory (${memory}); --disk has it on the disk`;
+}
+
+/** In megabytes; 0 where there is no such folder. */
+function roomOf(folder: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return Math.floor(Math.min(bavail * bsize, availableMemory()) / 1_000_000);
+  } catch {
+    return 0;
+  }
+}
 
 function judge(what: string, told: readonly (readonly [name: string, ms: number, limitMs: number])[], more: string): void {
   const figures = told.map(([name, ms, limitMs]) => `${name} ${Math.round(ms)} ms (limit ${limitMs})`);
@@ -108,7 +140,6 @@ async function run(binary: string, mb: number): Promise<void> {
   await using fleet = await Fleet.open(["--session-ttl=2s"], binary);
   const { stdout } = await fleet.run("etcd --version", [binary, "--version"]).end(10_000);
   const version = /etcd Version: (\S+)/.exec(stdout)?.[1] ?? binary;
-  const hosts = ["h1", "h2", "h3", "h4"];
   const agents = await fleet.form(hosts, 1);
   await fill(fleet, mb);
 
@@ -169,6 +200,7 @@ async function run(binary: string, mb: number): Promise<void> {
   }
 }
 
+console.log(`The hosts' data is ${placeData()}.`);
 for (const binary of binaries) for (const mb of sizes) for (let i = 0; i < times; i++) await run(binary, mb);
 if (beyond.length > 0) {
   console.log(`beyond the limit: ${beyond.join("; ")}`);

@@ -1,8 +1,8 @@
 // npm test: set-up, the checks, then the tests; `npm test -- test/chooser` runs a part, without the checks. With --full also the
-// slow ones, all of them on every other etcd of the store, 100,000 lives of the simulation, the mutants, and the benchmarks, each of
-// which fails when it misses its goal.
+// slow ones, all of them on every other etcd of the store, beside them the rest of 100,000 lives of the simulation, then the mutants,
+// and last and alone the benchmarks, each of which fails when it misses its goal. QUORATE_TEST_LIVES lives are among the tests (2,000
+// by default), and QUORATE_TEST_FULL_LIVES in all.
 // The last line is `N passed, N failed, N skipped`.
-import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listEtcds } from "../src/embed/store.mjs";
 import { check } from "./check.mjs";
+import { endParts, runBeside, runPart, stopAtSignals, tellParts, timed } from "./parts.mjs";
 import { ensureBuild, ensureEtcd, ensurePackages, fail } from "./setup.mjs";
 
 /** @import { TestResults } from "./test-reporter.mjs" */
@@ -22,32 +23,29 @@ const part = process.argv.slice(2).filter((arg) => arg !== "--full");
 const withoutEtcd = ["test/chooser", "test/mutants", "test/scripts", "test/sim"];
 const count = { passed: 0, failed: 0, skipped: 0 };
 
-/** @type {import("node:child_process").ChildProcess | undefined} */
-let running;
-/** @type {NodeJS.Signals | undefined} */
-let stoppedBy;
+const lives = {
+  amongTests: wholeOf("QUORATE_TEST_LIVES", 2_000),
+  inAll: wholeOf("QUORATE_TEST_FULL_LIVES", 100_000),
+};
+const seedsBeside = `seeds ${lives.amongTests + 1} to ${lives.inAll}`;
+/** @type {ReturnType<typeof runBeside> | undefined} */
+let beside;
 
 try {
   await ensurePackages();
-  for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"])) process.on(signal, stop);
-  if (part.length === 0 && !(await check())) count.failed += 1;
+  stopAtSignals();
+  if (part.length === 0 && !(await timed("checks", check))) count.failed += 1;
   await ensureBuild();
   const etcd = await ensureEtcd();
+  if (full && part.length === 0 && lives.inAll > lives.amongTests) beside = playLives();
   // The tests find what is given or in the store by themselves.
   await testWith(etcd, etcd.from === "path");
   if (full) {
     const others = listEtcds().filter(({ binary }) => binary !== etcd.binary);
     for (const other of others) await testWith(other, true, part.length === 0 ? withoutEtcd : []);
     if (part.length === 0) {
-      await runScript("simulation", [
-        "scripts/sim.mjs",
-        "--seed",
-        "1",
-        "--rounds",
-        "100000",
-        "--jobs",
-        String(availableParallelism()),
-      ]);
+      // Among the mutants one that takes too long counts as caught, and among the benchmarks as missed: nothing runs beside those.
+      await tellLives();
       await runScript("mutants", ["scripts/mutants.mjs"]);
       for (const file of readdirSync(join(root, "bench")).filter((name) => /\.(ts|mjs)$/.test(name))) {
         await runScript(`benchmark ${file}`, ["scripts/bench.mjs", file.replace(/\.\w+$/, "")]);
@@ -58,16 +56,41 @@ try {
   fail(error);
   count.failed += 1;
 } finally {
+  endParts();
+  await tellLives().catch(fail);
   count.failed += endLeftovers();
 }
 if (count.failed > 0) process.exitCode ||= 1;
+if (full) tellParts();
 console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
 
-/** @param {NodeJS.Signals} signal */
-function stop(signal) {
-  stoppedBy = signal;
-  // A ^C reaches the child by itself.
-  if (signal !== "SIGINT") running?.kill(signal);
+/**
+ * @param {string} name of a variable in the environment
+ * @param {number} otherwise
+ */
+function wholeOf(name, otherwise) {
+  const value = Number(process.env[name] ?? otherwise);
+  if (Number.isInteger(value) && value >= 1) return value;
+  console.error(`error: ${name} must be a whole number from 1: it is ${process.env[name]}`);
+  process.exit(2);
+}
+
+/** They take what processor time the tests leave, which wait in real time for much of theirs: their processes have the lowest priority. */
+function playLives() {
+  console.error(`\nsimulation: ${seedsBeside}, beside the tests; what they came to follows when those are over`);
+  const rounds = lives.inAll - lives.amongTests;
+  const args = ["--seed", String(lives.amongTests + 1), "--rounds", String(rounds), "--jobs", String(availableParallelism())];
+  return runBeside("simulation, beside", ["scripts/sim.mjs", ...args], { ...process.env, QUORATE_TEST_RUN: run });
+}
+
+async function tellLives() {
+  if (beside === undefined) return;
+  const ended = beside;
+  beside = undefined;
+  const { code, said } = await ended;
+  console.error(`\nsimulation: ${seedsBeside}`);
+  console.error(said.trimEnd());
+  count[code === 0 ? "passed" : "failed"] += 1;
 }
 
 /**
@@ -88,7 +111,7 @@ async function testWith({ binary, version }, tell, without = []) {
       ...without.map((folder) => `--exclude=${folder}/**`),
       ...part,
     ];
-    const code = await runNode(args, {
+    const code = await runPart(`tests with etcd ${version.text}`, args, {
       ...process.env,
       ...(tell && { QUORATE_ETCD_BIN: binary }),
       ...(full && { QUORATE_TEST_FULL: "1" }),
@@ -111,27 +134,9 @@ async function testWith({ binary, version }, tell, without = []) {
  */
 async function runScript(name, args) {
   console.error(`\n${name}`);
-  const startMs = performance.now();
-  const code = await runNode(args, { ...process.env, QUORATE_TEST_RUN: run });
+  const code = await runPart(name, args, { ...process.env, QUORATE_TEST_RUN: run });
   count[code === 0 ? "passed" : "failed"] += 1;
-  console.error(
-    `${name}: ${code === 0 ? "passed" : `FAILED with ${code}`} after ${Math.round((performance.now() - startMs) / 1000)} s`,
-  );
-}
-
-/**
- * @param {readonly string[]} args
- * @param {NodeJS.ProcessEnv} env
- * @returns {Promise<number>}
- */
-function runNode(args, env) {
-  if (stoppedBy) throw new Error(`stopped by ${stoppedBy}`);
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root, env, stdio: "inherit" });
-    running = child;
-    child.once("error", reject);
-    child.once("close", (code) => resolve(code ?? 1));
-  });
+  if (code !== 0) console.error(`${name}: FAILED with ${code}`);
 }
 
 /**

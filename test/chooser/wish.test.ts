@@ -47,6 +47,11 @@ describe("the size key says how many seats there are, the chooser says whose", (
     ],
     ["the passed over are not asked", "ideal 3 | voters h1 h2 | spares h3 h4 | passed-over h3 | wish h3 h4 h1 h2", "h1 h2 h4"],
     [
+      "whom it names and who cannot take a seat keeps none from those it names after it",
+      "ideal 3 | voters h1 h2 h5 | spares h3 h4 | passed-over h3 | wish h3 h1 h2 h4",
+      "h1 h2 h4",
+    ],
+    [
       "at most max seats, whatever it names",
       "ideal 9 | voters h1 | spares h2 h3 h4 h5 h6 h7 h8 h9 | wish h9 h8 h7 h6 h5 h4 h3 h2 h1",
       "h3 h4 h5 h6 h7 h8 h9",

@@ -25,7 +25,8 @@ export interface Project extends Disposable {
   ): Promise<Ran>;
 }
 
-export function project(files: Readonly<Record<string, string>>): Project {
+/** `more` is added to the environment of what it runs. Its own folder for temporary files is `tmp` in its folder, its store of etcds `cache`. */
+export function project(files: Readonly<Record<string, string>>, more: Readonly<Record<string, string>> = {}): Project {
   const folder = mkdtempSync(join(tmpdir(), "quorate-project-"));
   for (const name of [
     "scripts",
@@ -55,8 +56,10 @@ export function project(files: Readonly<Record<string, string>>): Project {
     ...process.env,
     QUORATE_ETCD_BIN: join(folder, "etcd"),
     TMPDIR: join(folder, "tmp"),
+    XDG_CACHE_HOME: join(folder, "cache"),
     NO_COLOR: "1",
     CI: "1",
+    ...more,
   };
   delete env["FORCE_COLOR"];
   return {
