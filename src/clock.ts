@@ -31,7 +31,7 @@ const settledFirst = new DOMException("Another task settled first", "AbortError"
  */
 export async function firstOf<T>(signal: AbortSignal, ...tasks: ((own: AbortSignal) => Promise<T>)[]): Promise<T> {
   const own = new AbortController();
-  const release = passOn([signal], own);
+  const release = passOnOne(signal, own);
   const running = tasks.map((task) => task(own.signal));
   try {
     return await Promise.race(running);
@@ -49,26 +49,25 @@ const unlimited = new WeakSet<AbortSignal>();
  * whose signals stay registered with a long-lived source for good.
  */
 export function passOn(sources: readonly (AbortSignal | undefined)[], target: { abort(reason: unknown): void }): () => void {
-  const undo = sources.flatMap((source) => {
-    if (source === undefined) return [];
-    const abort = (): void => {
-      target.abort(source.reason);
-    };
-    if (source.aborted) abort();
-    if (!unlimited.has(source)) {
-      // Many waits on one signal are no leak, whatever Node's warning says.
-      setMaxListeners(0, source);
-      unlimited.add(source);
-    }
-    source.addEventListener("abort", abort, { once: true });
-    return [
-      () => {
-        source.removeEventListener("abort", abort);
-      },
-    ];
-  });
+  const undo = sources.flatMap((source) => (source === undefined ? [] : [passOnOne(source, target)]));
   return () => {
     for (const stop of undo) stop();
+  };
+}
+
+function passOnOne(source: AbortSignal, target: { abort(reason: unknown): void }): () => void {
+  const abort = (): void => {
+    target.abort(source.reason);
+  };
+  if (source.aborted) abort();
+  if (!unlimited.has(source)) {
+    // Many waits on one signal are no leak, whatever Node's warning says.
+    setMaxListeners(0, source);
+    unlimited.add(source);
+  }
+  source.addEventListener("abort", abort, { once: true });
+  return () => {
+    source.removeEventListener("abort", abort);
   };
 }
 

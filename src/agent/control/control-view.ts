@@ -179,6 +179,8 @@ export class ControlView {
         client,
         range,
         (news) => {
+          // Whether a watch is heard changes nothing that is known here.
+          if (news.kind === "state") return;
           this.#take(range, news);
           if (news.kind === "snapshot" && first) {
             first = false;
@@ -201,10 +203,8 @@ export class ControlView {
     }
   }
 
-  #take(range: KeyRange, news: WatchNews): void {
+  #take(range: KeyRange, news: Exclude<WatchNews, { readonly kind: "state" }>): void {
     switch (news.kind) {
-      case "state":
-        return;
       case "snapshot":
         this.#families.clear();
         for (const key of [...this.#entries.keys()]) if (key >= range.start && key < range.end) this.#entries.delete(key);

@@ -36,6 +36,8 @@ export class Server {
   readonly owner: Owner = newOwner();
   readonly host: Host;
   readonly data: DataDir;
+  /** Its member id in decimal, as the wire has it. */
+  readonly wireId: string;
   readonly strict: boolean;
   readonly startedMs: number;
   streams: ServerStreams | undefined;
@@ -59,6 +61,7 @@ export class Server {
   constructor(host: Host, data: DataDir, strict: boolean, nowMs: number, syncAtMs: number) {
     this.host = host;
     this.data = data;
+    this.wireId = BigInt(`0x${data.member}`).toString();
     this.strict = strict;
     this.startedMs = nowMs;
     this.syncAtMs = syncAtMs;

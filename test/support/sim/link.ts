@@ -151,10 +151,16 @@ export class SimLink implements Link {
         reject(signal.reason as Error);
       };
       signal.addEventListener("abort", abort, { once: true });
-      const over = (): void => {
-        signal.removeEventListener("abort", abort);
-      };
-      dialling.then(resolve, reject).finally(over);
+      dialling.then(
+        (connection) => {
+          signal.removeEventListener("abort", abort);
+          resolve(connection);
+        },
+        (error: unknown) => {
+          signal.removeEventListener("abort", abort);
+          reject(error);
+        },
+      );
     });
   }
 
@@ -164,7 +170,7 @@ export class SimLink implements Link {
     const to = this.#to;
     if (!to) return Promise.reject(gone("Name resolution failed"));
     return new Promise((resolve, reject) => {
-      this.#wiring.timeline.in(connectTimeoutMs, this.#owner, () => {
+      const timeout = this.#wiring.timeline.in(connectTimeoutMs, this.#owner, () => {
         reject(gone("connect ETIMEDOUT"));
       });
       network.send(this.#from, to, undefined, () => {
@@ -174,6 +180,7 @@ export class SimLink implements Link {
           else network.send(to, this.#from, this.#owner, refused);
         };
         const refused = (): void => {
+          timeout.run = undefined;
           reject(gone("connect ECONNREFUSED"));
         };
         const connected = (): void => {
@@ -181,6 +188,7 @@ export class SimLink implements Link {
             refused();
             return;
           }
+          timeout.run = undefined;
           this.bytesReceived += 50;
           this.#connection = new Connection(network, this.#from, this.#owner, server!);
           resolve(this.#connection);

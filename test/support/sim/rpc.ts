@@ -20,7 +20,7 @@ export function headerOf(server: Server, revision = server.cluster.revisionSeenB
   const { cluster } = server;
   return {
     cluster_id: cluster.wireId,
-    member_id: BigInt(`0x${server.id}`).toString(),
+    member_id: server.wireId,
     revision: String(revision),
     raft_term: String(server.view.term),
   };
