@@ -199,6 +199,14 @@ describe("once another agent leads, the one before it can change nothing, even i
     expect(readRecord("step", (await scene.value(scene.leader.keys.step)) ?? "")).toMatchObject({ member: "abc" });
   });
 
+  test("nor close a record that stands as it was: the other one may be sending its call again", async () => {
+    const { scene, deps } = await replaced();
+    await scene.record({ op: "remove", agent: "h2", member: "abc" });
+    const step: Step = { kind: "complete", send: false, op: "remove", agent: "h2", member: "abc" };
+    await expect(scene.step(step, { deps })).rejects.toMatchObject({ code: "LEADERSHIP_LOST" });
+    expect(readRecord("step", (await scene.value(scene.leader.keys.step)) ?? "")).toMatchObject({ member: "abc" });
+  });
+
   test("and one that has noticed does not even ask", async () => {
     const scene = await Scene.open();
     await scene.leader.leadership.resign();

@@ -25,6 +25,13 @@ test.each<[string, Parameters<LastGate["take"]>]>([
   expect(gate().take(...asked)).toBeUndefined();
 });
 
+test("it does not where somebody came or went, though a quorum of what is there took part", () => {
+  expect(gate().take(rows("aa bb l9"), "aa", 1_001)).toBeUndefined();
+  const five = new LastGate();
+  five.keep("v5", rows("v1 v2 v3 v4 v5"), "v1", new Set(["v1", "v2", "v3", "v4", "v5"]), 1_000);
+  expect(five.take(rows("v1 v2 v3"), "v1", 1_001)).toBeUndefined();
+});
+
 test("it holds once", () => {
   const kept = gate();
   kept.take(before, "aa", 1_001);
