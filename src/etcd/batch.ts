@@ -1,16 +1,13 @@
-import type { IResponseOp, ITxnRequest } from "etcd3";
 import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { Markers } from "./batch-marker.ts";
-import type { Marker } from "./batch-marker.ts";
 import { BatchQueue, admitted, unitOf } from "./batch-queue.ts";
-import { requestOf, sessionOf, tell, tellFrom, unknown, whatOf } from "./batch-txn.ts";
-import type { Answer } from "./batch-txn.ts";
+import { BatchSender } from "./batch-sender.ts";
+import { requestOf, sessionOf, tell, unknown, whatOf } from "./batch-txn.ts";
 import type { Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
 import type { EtcdClient } from "./client.ts";
-import { bytes, keyValue, requestOp, revisionOf } from "./codec.ts";
 import { mayHaveHappened, reasonOf } from "./failure.ts";
-import type { CallOptions, Compare, KeyValue } from "./types.ts";
+import type { Compare } from "./types.ts";
 
 export type { When, WriteOp, Written } from "./batch-queue.ts";
 
@@ -36,8 +33,6 @@ const lanes = 2;
 const mostBytes = 1024 * 1024;
 const leastOps = 4;
 const noKeys: ReadonlySet<string> = new Set();
-/** Between two tries to find out what became of a transaction. */
-const pauseMs = { first: 20, most: 250 };
 
 /**
  * Writes of many callers, sent together: concurrent ones become one transaction, two of which are under way at a time. Each has its
@@ -60,6 +55,7 @@ export class Batch implements AsyncDisposable {
   readonly #most: { readonly writes: number; readonly bytes: number };
   readonly #queue = new BatchQueue();
   readonly #markers: Markers;
+  readonly #sender: BatchSender;
   /** Keys that each lane is writing: what is next for them has to wait. */
   readonly #busy: ReadonlySet<string>[] = Array.from({ length: lanes }, () => noKeys);
   readonly #flying = new Map<number, Promise<void>>();
@@ -75,6 +71,7 @@ export class Batch implements AsyncDisposable {
     this.#most = options.mostWaiting ?? { writes: 10_000, bytes: 64 * 1024 * 1024 };
     this.#mostOps = options.mostOps ?? 512;
     this.#markers = new Markers(client);
+    this.#sender = new BatchSender(client, this.#markers, this.#timeoutMs, options.log);
   }
 
   put(
@@ -226,7 +223,7 @@ export class Batch implements AsyncDisposable {
     const request = requestOf(marker, units);
     const session = sessionOf(units);
     try {
-      const answer = await this.#send(request, { timeoutMs: this.#timeoutMs, session });
+      const answer = await this.#sender.send(request, { timeoutMs: this.#timeoutMs, session });
       if (!answer.succeeded) {
         // Somebody has taken the marker away; nothing was written.
         this.#markers.abandon(lane);
@@ -239,7 +236,7 @@ export class Batch implements AsyncDisposable {
       if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
       // One of the sessions ended while the request waited for a connection: nothing was sent.
       if (session.over) this.#queue.putBack(admitted(units));
-      else if (mayHaveHappened(error)) await this.#findOut(lane, units, marker, request, error);
+      else if (mayHaveHappened(error)) await this.#sender.findOut(lane, units, marker, request, error, this.#mostOps);
       else await this.#refused(lane, units, error);
     }
   }
@@ -278,86 +275,5 @@ export class Batch implements AsyncDisposable {
     const kind = { what: "look at a lease", repeatable: true, writes: false };
     const found = await this.#client.caller.run(kind, {}, ({ lease }) => lease.leaseTimeToLive({ ID }));
     return Number(found.TTL) > 0;
-  }
-
-  /** Sent, and no answer. The marker lets it be sent again, and tells whether it had arrived. */
-  async #findOut(
-    lane: number,
-    units: readonly Unit[],
-    marker: Marker,
-    request: ITxnRequest,
-    failure: QuorateError,
-  ): Promise<void> {
-    const { clock, caller } = this.#client;
-    const untilMs = clock.nowMs() + this.#timeoutMs;
-    const session = sessionOf(units);
-    this.#log?.debug({ err: failure, writes: units.length }, "finding out what became of a transaction");
-    for (let pause = pauseMs.first; ; pause = Math.min(2 * pause, pauseMs.most)) {
-      const leftMs = untilMs - clock.nowMs();
-      if (leftMs <= 0) throw this.#lost(lane, failure);
-      const options = { timeoutMs: Math.max(1, leftMs), session };
-      const wasOver = session.over;
-      try {
-        // What relies on a session that is over is not sent again; whether it had arrived can still be read.
-        const answer = await (wasOver ? this.#read(marker, options) : this.#send(request, options));
-        if (answer.succeeded) {
-          this.#markers.advance(lane);
-          tell(units, answer.responses.slice(1), answer.revision);
-          return;
-        }
-        const found = answer.responses[0]?.response_range?.kvs[0];
-        const entry = found === undefined ? undefined : keyValue(found);
-        if (entry?.value !== `${marker.count}`) throw this.#lost(lane, failure);
-        const before = await this.#before(units, entry.modRevision, untilMs);
-        this.#markers.advance(lane);
-        tellFrom(units, before, entry.modRevision);
-        return;
-      } catch (error) {
-        if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
-        if (session.over !== wasOver) continue;
-        if (!error.retryable || caller.closing.aborted) throw this.#lost(lane, error);
-        await clock.sleep(pause, caller.closing).catch(() => undefined);
-      }
-    }
-  }
-
-  /** What the conditions of a transaction were looked at with: the store just before it. */
-  async #before(units: readonly Unit[], revision: number, untilMs: number): Promise<ReadonlyMap<string, KeyValue>> {
-    const keys = [...new Set(units.flatMap((unit) => unit.compare.map(({ key }) => key)))];
-    const found = new Map<string, KeyValue>();
-    const step = Math.min(this.#mostOps, 128);
-    for (let i = 0; i < keys.length; i += step) {
-      const success = keys.slice(i, i + step).map((key) => ({ request_range: { key: bytes(key), revision: revision - 1 } }));
-      const kind = { what: "find out what was written", repeatable: true, writes: false };
-      const options = { timeoutMs: Math.max(1, untilMs - this.#client.clock.nowMs()) };
-      const done = await this.#client.caller.run(kind, options, ({ kv }) => kv.txn({ compare: [], success, failure: [] }));
-      for (const { response_range: range } of done.responses as readonly Partial<IResponseOp>[]) {
-        for (const kv of range?.kvs ?? []) found.set(kv.key.toString("utf8"), keyValue(kv));
-      }
-    }
-    return found;
-  }
-
-  /** Of a transaction that is not to be sent again: as if it had been, and found the marker as it is. */
-  #read(marker: Marker, { timeoutMs }: CallOptions & { readonly timeoutMs: number }): Promise<Answer> {
-    const kind = { what: "find out what was written", repeatable: true, writes: false };
-    const success = [requestOp({ range: marker.key })];
-    return this.#client.caller.run(kind, { timeoutMs }, async ({ kv }) => {
-      const done = await kv.txn({ compare: [], success, failure: [] });
-      return { succeeded: false, responses: done.responses, revision: revisionOf(done.header) };
-    });
-  }
-
-  #send(request: ITxnRequest, options: CallOptions): Promise<Answer> {
-    const kind = { what: "write a batch", repeatable: false, writes: true };
-    return this.#client.caller.run(kind, options, async ({ kv }) => {
-      const done = await kv.txn(request);
-      return { succeeded: done.succeeded, responses: done.responses, revision: revisionOf(done.header) };
-    });
-  }
-
-  #lost(lane: number, cause: unknown): QuorateError {
-    this.#markers.abandon(lane);
-    return unknown("write a batch", "the answer was lost, and nothing tells what became of it", cause);
   }
 }
