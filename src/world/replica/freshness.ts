@@ -71,9 +71,19 @@ export class Freshness {
     return this.#barrier.join();
   }
 
-  /** {@link join}, with an end to the waiting. @throws QuorateError STALE, CLOSED; the signal's reason */
+  /** {@link join}, for as long as the caller has time: round after round. @throws QuorateError STALE, CLOSED; the signal's reason */
   async revision(options: Patience): Promise<number> {
-    return await this.#waitFor(options, "the cluster's revision", () => this.join());
+    return await this.#waitFor(options, "the cluster's revision", async (signal) => {
+      for (;;) {
+        try {
+          return await this.join();
+        } catch (error) {
+          // Only a round whose time was up may end well the next time: what has a cause is told.
+          if (signal.aborted || !(error instanceof QuorateError) || error.code !== "STALE" || error.cause !== undefined)
+            throw error;
+        }
+      }
+    });
   }
 
   /** Whether the copy may answer, now that everything needed was waited for; false: ask the cluster. */

@@ -122,6 +122,8 @@ test("where the history is gone it serves what it has, and fresh reads wait for 
   await replica.ready();
   expect(textOf((await replica.get(nameOf("a"), { read: "local" })).entry)).toBe("a before");
   const reading = replica.get(nameOf("a"), fresh);
+  // Who has the time waits for more than one common look.
+  if (progressIsInOrder) await eventually("the time of a look was up", () => replica.metrics.barriers.failed > 0);
   await release();
   expect(textOf((await reading).entry)).toBe("a after");
   if (progressIsInOrder) expect(replica.metrics.relists).toEqual({ compacted: 1 });
