@@ -270,6 +270,7 @@ export class AgentLife {
             view: this.#view,
             clock,
             votes: () => this.#self.role() === "voter",
+            runs: () => supervisor?.server !== undefined,
             onChange: () => {
               this.#self.tell();
             },

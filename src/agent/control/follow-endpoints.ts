@@ -13,6 +13,8 @@ interface FollowDeps {
   readonly clock: Clock;
   /** The own server serves as a voter. */
   readonly votes: () => boolean;
+  /** The own server runs, as whatever it may be. */
+  readonly runs: () => boolean;
   /** Whatever an agent's status tells of the view may have changed. */
   readonly onChange: () => void;
 }
@@ -33,6 +35,19 @@ export function stillServing(before: Serving, now: Serving, voters: ReadonlySet<
   return new Map([...now, ...kept]);
 }
 
+/**
+ * Whom to ask, in order. Seeds are the last resort: all others may have changed while nobody could be asked. So is the own server before it is
+ * known to vote: it may be the only one that does, and then nobody else can say so.
+ */
+export function inOrder(
+  serving: readonly string[],
+  seeds: readonly string[],
+  own: { readonly urls: readonly string[]; readonly votes: boolean; readonly runs: boolean },
+): string[] {
+  const others = [...serving, ...seeds].filter((url) => !own.urls.includes(url));
+  return [...new Set([...(own.votes ? own.urls : []), ...others, ...(own.runs ? own.urls : [])])];
+}
+
 /** Keeps the client on the endpoints of the cluster as they change, and on disk for the next start. */
 export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Promise<never> {
   const { client, options, prefix, view, clock } = deps;
@@ -45,20 +60,18 @@ export async function followEndpoints(deps: FollowDeps, signal: AbortSignal): Pr
   for (;;) {
     const now = view.endpointsByHost();
     // The view hands out the same maps while nothing in them has changed.
-    const from = [now, view.seats(), deps.votes()];
+    const from = [now, view.seats(), deps.votes(), deps.runs()];
     const isNews = from.some((one, i) => one !== done[i]);
     done = from;
     if (now.size > 0 && isNews) {
       const voters = [...view.seats()].filter(([, seat]) => seat.role === "voter").map(([host]) => host);
       known = stillServing(known, now, new Set(voters));
-      const votes = deps.votes();
       const own = options.advertiseClientUrls;
-      const usable = (url: string): boolean => votes || !own.includes(url);
       const all = [...known.values()].flat();
-      const serving = [...new Set([...(votes ? own : []), ...all.filter(usable)])];
-      // Seeds stay as the last resort: all others may have changed while nobody could be asked.
-      const urls = [...new Set([...serving, ...options.seeds.filter(usable)])];
-      if (serving.length > 0) client.endpoints.set(urls, votes ? own[0] : undefined);
+      const [votes, runs] = [deps.votes(), deps.runs()];
+      const urls = inOrder(all, options.seeds, { urls: own, votes, runs });
+      // Where nobody is known to serve, what was known before is better than seeds alone.
+      if (votes || runs || all.some((url) => !own.includes(url))) client.endpoints.set(urls, votes ? own[0] : undefined);
       const keep = [...new Set(all)].toSorted();
       if (keep.join() !== prefix.state.endpoints.join()) await prefix.save({ endpoints: keep });
     } else if (now.size === 0 && !options.server) await followMembers(client, members, signal).catch(() => undefined);

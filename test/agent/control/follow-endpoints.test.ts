@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { stillServing, type Serving } from "../../../src/agent/control/follow-endpoints.ts";
+import { inOrder, stillServing, type Serving } from "../../../src/agent/control/follow-endpoints.ts";
 
 const serving = (...hosts: string[]): Serving => new Map(hosts.map((host) => [host, [`http://${host}:2379`]]));
 const hosts = (known: Serving): string => [...known.keys()].join(" ");
@@ -25,4 +25,12 @@ test.each([
 test("new URLs of a host take the place of its old ones", () => {
   const moved = new Map([["h1", ["http://other:2379"]]]);
   expect([...stillServing(serving("h1"), moved, new Set(["h1"]))]).toEqual([["h1", ["http://other:2379"]]]);
+});
+
+test.each([
+  ["the own server comes first where it votes", { votes: true, runs: true }, "own h2 seed"],
+  ["one that is not known to vote comes last, as it may be the only one that does", { votes: false, runs: true }, "h2 seed own"],
+  ["one that does not run is not asked", { votes: false, runs: false }, "h2 seed"],
+])("%s", (_, how, wanted) => {
+  expect(inOrder(["own", "h2"], ["seed", "own", "h2"], { urls: ["own"], ...how }).join(" ")).toBe(wanted);
 });
