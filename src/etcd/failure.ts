@@ -118,9 +118,12 @@ export function mayHaveHappened(failure: QuorateError): boolean {
   return failure.data["outcome"] !== "none";
 }
 
+/** What the client, the session or the caller says itself, before anything is sent. */
+const own: ReadonlySet<string> = new Set(["CLOSED", "SESSION_LOST", "LEADERSHIP_LOST", "REFUSED"]);
+
 /** Whether the failure is the endpoint's: another endpoint may answer, and this one is better left alone for a while. */
 export function isOfEndpoint(failure: QuorateError): boolean {
-  if (failure.code !== "ETCD_REFUSED") return failure.code !== "CLOSED" && failure.code !== "SESSION_LOST";
+  if (failure.code !== "ETCD_REFUSED") return !own.has(failure.code);
   return elsewhere.some((text) => reasonOf(failure).includes(text));
 }
 

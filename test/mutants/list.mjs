@@ -486,6 +486,7 @@ export const ofTheLeader = [
   ]),
   ...all("src/agent/lead/member-call.ts", [
     ["a removal does not wait for a raft leader that hangs", "  if (hanging !== undefined) return { held: hanging };\n", ""],
+    ["a member call leaves however long ago its gate was", "if (deps.clock.nowMs() - tookAtMs <= freshMs) return;", "return;"],
     [
       "a count of long ago stands for three heartbeats of silence",
       " || clock.nowMs() - quiet.atMs > quietMs) return false;",

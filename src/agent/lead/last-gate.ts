@@ -2,7 +2,7 @@ import type { MemberRow } from "../../etcd/index.ts";
 import { quorumOf } from "./gate.ts";
 
 /** Longer ago than a gate may take itself, what it showed is forgotten. */
-const freshMs = 500;
+export const freshMs = 500;
 
 /**
  * What the gate showed right before a removal, for the promotion that follows it back to back. Between the two the cluster has a voter

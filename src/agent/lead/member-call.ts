@@ -7,6 +7,7 @@ import { short, writeRecord, type StepRecord } from "../control/records.ts";
 import { hearDeadlineMs, takingPart, verdict, type GatedCall } from "./gate.ts";
 import { done, event, lost, type CarryOutDeps, type Outcome, type Seen, type Why } from "./leader-writes.ts";
 import { whyHanging } from "./hanging.ts";
+import { freshMs } from "./last-gate.ts";
 import { look, type Look } from "./look.ts";
 import { dropNomination, putSeat } from "./nominate.ts";
 import type { QuietSeen } from "./quiet.ts";
@@ -85,26 +86,39 @@ export async function member(
     if (!sentBefore) await takeBack(deps, again, written, signal);
     return { held };
   }
-  // The lease is checked against the clock right before the call goes out: nothing fences it later.
-  leadership.fence();
+  // Looked at right before the call goes out, which may be late where endpoints do not answer: nothing fences or gates it later.
+  const session = {
+    check: (): void => {
+      leadership.fence();
+      if (deps.clock.nowMs() - tookAtMs <= freshMs) return;
+      const message = `Cannot send ${call.op}: it could not leave within ${freshMs} ms of its gate`;
+      throw new QuorateError("REFUSED", message, { retryable: true, data: { outcome: "none" } });
+    },
+  };
+  const options = { signal, timeoutMs: 2_000, session };
+  session.check();
   let added: string | undefined;
   try {
     switch (call.op) {
       case "add-learner":
-        added = (await client.addLearner(call.peerUrls ?? [], { signal, timeoutMs: 2_000 })).id;
+        added = (await client.addLearner(call.peerUrls ?? [], options)).id;
         break;
       case "promote":
-        await client.promote(call.member ?? "", { signal, timeoutMs: 2_000 });
+        await client.promote(call.member ?? "", options);
         break;
       case "remove":
-        await client.removeMember(call.member ?? "", { signal, timeoutMs: 2_000 });
+        await client.removeMember(call.member ?? "", options);
         break;
       case "update-urls":
-        await client.updateMember(call.member ?? "", call.peerUrls ?? [], { signal, timeoutMs: 2_000 });
+        await client.updateMember(call.member ?? "", call.peerUrls ?? [], options);
         break;
     }
   } catch (error) {
     signal.throwIfAborted();
+    if (error instanceof QuorateError && error.code === "REFUSED") {
+      if (!sentBefore) await takeBack(deps, again, written, signal);
+      return { held: short(messageOf(error)) };
+    }
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
     if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
       const reason = reasonOf(error) || messageOf(error);
