@@ -115,15 +115,11 @@ export async function member(
     }
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof QuorateError && error.code === "REFUSED") {
-      if (!sentBefore) await takeBack(deps, again, written, signal);
-      return { held: short(messageOf(error)) };
-    }
     // A refusal is a wait. After a deadline nobody knows: the step stays open until a look shows what happened.
-    if (error instanceof QuorateError && error.code === "ETCD_REFUSED" && !mayHaveHappened(error)) {
-      const reason = reasonOf(error) || messageOf(error);
+    if (error instanceof QuorateError && refusals.includes(error.code) && !mayHaveHappened(error)) {
+      const reason = error.code === "REFUSED" ? messageOf(error) : `etcd: ${reasonOf(error) || messageOf(error)}`;
       if (!sentBefore) await takeBack(deps, again, written, signal);
-      return { held: short(`etcd: ${reason}`), ...(reason.includes("unhealthy cluster") ? { strict: true as const } : {}) };
+      return { held: short(reason), ...(reason.includes("unhealthy cluster") ? { strict: true as const } : {}) };
     }
     if (isRetryable(error)) return { held: short(`${call.op}: ${messageOf(error)}`) };
     throw error;
@@ -131,6 +127,9 @@ export async function member(
   if (call.op === "remove") deps.lastGate?.keep(call.member ?? "", rows, raftLeader, took, tookAtMs);
   return close(deps, call, { look: again, record: written }, why, added, signal);
 }
+
+/** By etcd, and by our own look right before the call leaves. */
+const refusals: readonly string[] = ["ETCD_REFUSED", "REFUSED"];
 
 /** Longer ago than that, the raft leader's counters say nothing of now. */
 const quietMs = 500;
