@@ -32,6 +32,13 @@ export const exitCodes = {
   BUSY: 1,
   STALE: 1,
   UNAVAILABLE: 3,
+  NAME_TOO_LONG: 2,
+  INVALID_VALUE: 2,
+  TOO_LARGE: 2,
+  CONFLICT: 1,
+  FENCED: 1,
+  DENIED: 6,
+  ABORTED: 1,
   CLOSED: 1,
   FAILED: 1,
 } as const;

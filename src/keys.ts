@@ -47,6 +47,17 @@ export interface Keys {
   readonly control: readonly [KeyRange, KeyRange];
   /** Quorate's own keys without the events: two ranges for a whole look. */
   readonly ownWithoutEvents: readonly [KeyRange, KeyRange];
+  /** Strings, and maps with an entry for each host. */
+  readonly strings: StringKeys;
+  /** Resources that hosts export to one another. */
+  readonly exported: ExportedKeys;
+  /** The scope of each exported resource that has another than the default one: of the host that exports it. */
+  readonly scopes: ExportedKeys;
+  readonly deploys: DeployKeys;
+  /** Locks by name; see etcd's concurrency package for what is below each. */
+  readonly locks: Family;
+  /** Elections by name, likewise. */
+  readonly elections: Family;
   /** What the World owns, in order: a replica holds these and nothing else. */
   readonly world: readonly KeyRange[];
   /** The smallest range that has all of {@link world}: for one watch. */
@@ -67,18 +78,50 @@ export interface Family extends KeyRange {
   nameIn(key: string): string | undefined;
 }
 
+/** `/strings/<name>`, and `/strings/<name>/<host>` of a map. */
+export interface StringKeys extends KeyRange {
+  str(name: string): string;
+  entry(name: string, host: string): string;
+  map(name: string): KeyRange;
+  /** Undefined for any other key. `host` is undefined for a string. */
+  parse(key: string): { readonly name: string; readonly host: string | undefined } | undefined;
+}
+
+/** Which resource: of that kind and name, by host `from`, for host `to` or, where that is undefined, for all. */
+export interface ResourceId {
+  readonly to: string | undefined;
+  readonly from: string;
+  readonly kind: string;
+  readonly name: string;
+}
+
+/** `<to or *>/<from>/<kind>/<name>` below one prefix, or `<from>/<to or *>/<kind>/<name>`. */
+export interface ExportedKeys extends KeyRange {
+  key(id: ResourceId): string;
+  parse(key: string): ResourceId | undefined;
+  /** All whose first level is that host; undefined is `*`. */
+  under(host: string | undefined): KeyRange;
+}
+
+/** `/deploy/<id>/payload` and `/deploy/<id>/hash`; ids are decimal, from 1. */
+export interface DeployKeys extends KeyRange {
+  payload(id: number): string;
+  hash(id: number): string;
+  parse(key: string): { readonly id: number; readonly part: "payload" | "hash" } | undefined;
+}
+
 /** The first key behind all keys that start with `prefix`. */
 export function endOf(prefix: string): string {
   return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1);
 }
 
-function family(prefix: string): Family {
+function family(prefix: string, encode = encodeName, decode = decodeName): Family {
   return {
     prefix,
     start: prefix,
     end: endOf(prefix),
-    key: (name) => prefix + encodeName(name),
-    nameIn: (key) => (key.startsWith(prefix) ? decodeName(key.slice(prefix.length)) : undefined),
+    key: (name) => prefix + encode(name),
+    nameIn: (key) => (key.startsWith(prefix) ? decode(key.slice(prefix.length)) : undefined),
   };
 }
 
@@ -89,13 +132,96 @@ export function encodeName(name: string): string {
 
 /** Undefined where the text is not what {@link encodeName} makes. */
 export function decodeName(text: string): string | undefined {
+  return decodeWith(encodeName, text);
+}
+
+/**
+ * A name that people of the World choose, as one level of a key: slashes, percent signs and control characters are percent-encoded,
+ * everything else comes out as it is, so that mgmt finds its own names.
+ */
+export function encodeLevel(name: string): string {
+  return mayNeedEncoding.test(name) ? name.replace(needsEncoding, encodeURIComponent) : name;
+}
+
+/** Undefined where the text is not what {@link encodeLevel} makes. */
+export function decodeLevel(text: string): string | undefined {
+  // What was not valid UTF-8 arrives with such a mark.
+  return text.includes("\ufffd") ? undefined : decodeWith(encodeLevel, text);
+}
+
+const needsEncoding = /[%/\u0000-\u001f\u007f]/g;
+const mayNeedEncoding = new RegExp(needsEncoding.source);
+
+function decodeWith(encode: (name: string) => string, text: string): string | undefined {
   if (text === "" || text.includes("/")) return undefined;
   try {
-    const name = decodeURIComponent(text);
-    return encodeName(name) === text ? name : undefined;
+    const name = text.includes("%") ? decodeURIComponent(text) : text;
+    return encode(name) === text ? name : undefined;
   } catch {
     return undefined;
   }
+}
+
+function stringKeys(prefix: string): StringKeys {
+  return {
+    ...rangeOf(prefix),
+    str: (name) => prefix + encodeLevel(name),
+    entry: (name, host) => `${prefix}${encodeLevel(name)}/${encodeLevel(host)}`,
+    map: (name) => rangeOf(`${prefix}${encodeLevel(name)}/`),
+    parse: (key) => {
+      const [name, host, ...more] = levelsOf(key, prefix);
+      if (name === undefined || more.length > 0) return undefined;
+      return { name, host };
+    },
+  };
+}
+
+const everyone = "*";
+
+function exportedKeys(prefix: string, first: "to" | "from"): ExportedKeys {
+  const levelOf = (host: string | undefined): string => (host === undefined ? everyone : encodeLevel(host));
+  return {
+    ...rangeOf(prefix),
+    key: ({ to, from, kind, name }) => {
+      const [a, b] = first === "to" ? [to, from] : [from, to];
+      return `${prefix}${levelOf(a)}/${levelOf(b)}/${encodeLevel(kind)}/${encodeLevel(name)}`;
+    },
+    parse: (key) => {
+      const [a, b, kind, name, ...more] = levelsOf(key, prefix);
+      const [to, from] = first === "to" ? [a, b] : [b, a];
+      if (to === undefined || from === undefined || kind === undefined || name === undefined || more.length > 0) return undefined;
+      return from === everyone ? undefined : { to: to === everyone ? undefined : to, from, kind, name };
+    },
+    under: (host) => rangeOf(`${prefix}${levelOf(host)}/`),
+  };
+}
+
+function deployKeys(prefix: string): DeployKeys {
+  return {
+    ...rangeOf(prefix),
+    payload: (id) => `${prefix}${id}/payload`,
+    hash: (id) => `${prefix}${id}/hash`,
+    parse: (key) => {
+      const match = key.startsWith(prefix) ? /^([1-9][0-9]{0,14})\/(payload|hash)$/.exec(key.slice(prefix.length)) : null;
+      return match === null ? undefined : { id: Number(match[1]), part: match[2] === "hash" ? "hash" : "payload" };
+    },
+  };
+}
+
+function rangeOf(prefix: string): KeyRange {
+  return { start: prefix, end: endOf(prefix) };
+}
+
+/** The names in the levels of a key, all of them or none. */
+function levelsOf(key: string, prefix: string): readonly string[] {
+  if (!key.startsWith(prefix)) return [];
+  const names: string[] = [];
+  for (const level of key.slice(prefix.length).split("/")) {
+    const name = decodeLevel(level);
+    if (name === undefined) return [];
+    names.push(name);
+  }
+  return names;
 }
 
 /** Folders of the World, in order. */
@@ -140,6 +266,12 @@ export function keysUnder(namespace: string): Keys {
     closing: `${own}closing`,
     closed: `${own}closed`,
     events,
+    strings: stringKeys(`${namespace}/strings/`),
+    exported: exportedKeys(`${namespace}/exported/`, "to"),
+    scopes: exportedKeys(`${namespace}/sessions/scopes/`, "from"),
+    deploys: deployKeys(`${namespace}/deploy/`),
+    locks: family(`${namespace}/sessions/locks/`, encodeLevel, decodeLevel),
+    elections: family(`${namespace}/sessions/elections/`, encodeLevel, decodeLevel),
     control: [
       { start: `${namespace}/nominated/`, end: events.start },
       { start: events.end, end: endOf(own) },

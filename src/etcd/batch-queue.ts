@@ -15,12 +15,25 @@ export interface Written {
   readonly revision: number;
   /** Where the condition of a single key did not hold: what is there. */
   readonly entry?: KeyValue;
+  /** Which of its operations wrote nothing, as it is so already: see {@link WriteOp}. Absent where all wrote. */
+  readonly unchanged?: ReadonlySet<number>;
+  /** Where a condition of an atomic write did not hold: what it was to look at, in order. */
+  readonly seen?: readonly (KeyValue | undefined)[];
   /** A later write of the same key was waiting already, and was written in its place. */
   readonly superseded?: true;
 }
 
-/** Puts and deletes of single keys. */
-export type WriteOp = Extract<Op, { readonly put: string }> | { readonly del: string };
+/**
+ * Puts and deletes of single keys. With `unlessSame` nothing is written, and no revision made, where the key holds that value under that
+ * lease already (none where none is given), or where there is nothing to delete.
+ */
+export type WriteOp = (Extract<Op, { readonly put: string }> | { readonly del: string }) & { readonly unlessSame?: boolean };
+
+/** A key that is read where the conditions of an atomic write do not hold: with `keysOnly` without its value. */
+export interface Look {
+  readonly range: string;
+  readonly keysOnly?: boolean;
+}
 
 export interface Waiter {
   readonly op: WriteOp | undefined;
@@ -34,12 +47,16 @@ export interface Waiter {
 export interface Unit {
   readonly compare: readonly Compare[];
   readonly ops: readonly WriteOp[];
-  /** On one key: its present entry is wanted where the condition fails. */
+  /** Read where the conditions fail. */
+  readonly looks: readonly Look[];
+  /** On one key: that is looked at. */
   readonly single: boolean;
   readonly keys: readonly string[];
   bytes: number;
   readonly sinceMs: number;
   waiters: Waiter[];
+  /** It does not fit into a transaction that first looks whether there is anything to do. */
+  loud?: true;
 }
 
 export interface Limits {
@@ -53,12 +70,29 @@ const overhead = 32;
 /** How far ahead is looked for writes that may go before one that has to wait for its key. */
 const lookahead = 4_000;
 
-export function unitOf(compare: readonly Compare[], ops: readonly WriteOp[], single: boolean, sinceMs: number): Unit {
+/** What one write is made of. `fence` is a key that nobody writes here, so that many may go together. */
+export interface Parts {
+  readonly compare: readonly Compare[];
+  readonly ops: readonly WriteOp[];
+  readonly single: boolean;
+  readonly sinceMs: number;
+  readonly fence?: Compare | undefined;
+  readonly looks?: readonly Look[] | undefined;
+}
+
+const noLooks: readonly Look[] = [];
+
+export function unitOf({ compare, ops, single, sinceMs, fence, looks = noLooks }: Parts): Unit {
   const keys = single ? [keyOf(ops[0]!)] : [...new Set([...ops.map(keyOf), ...compare.map(({ key }) => key)])];
   let bytes = overhead;
-  for (const op of ops) bytes += overhead + keyOf(op).length + ("put" in op ? Buffer.byteLength(op.value) : 0);
-  for (const one of compare) bytes += overhead + one.key.length + ("value" in one ? one.value.length : 0);
-  return { compare, ops, single, keys, bytes, sinceMs, waiters: [] };
+  // What may be the same is sent three times: to look whether there is anything to do, to compare, and to write.
+  for (const op of ops) {
+    const size = overhead + keyOf(op).length + ("put" in op ? Buffer.byteLength(op.value) : 0);
+    bytes += op.unlessSame === true ? 3 * size : size;
+  }
+  const all = fence === undefined ? compare : [...compare, fence];
+  for (const one of all) bytes += overhead + one.key.length + ("value" in one ? one.value.length : 0);
+  return { compare: all, ops, looks: single ? [{ range: keys[0]! }] : looks, single, keys, bytes, sinceMs, waiters: [] };
 }
 
 /** Refuses what relies on a session that is over; returns what may still be sent. */
@@ -166,6 +200,8 @@ export class BatchQueue {
     /** Keys of those that have to wait. */
     const passed = new Set<string>();
     let deepest = 0;
+    let compares = 0;
+    let quiet = true;
     let bytes = 0;
     let left = 0;
     let at = 0;
@@ -177,10 +213,14 @@ export class BatchQueue {
         waiting[left++] = unit;
         continue;
       }
-      const depth = Math.max(deepest, isPlain(unit) ? 0 : Math.max(unit.ops.length, unit.compare.length));
-      const full = units.length + 1 + depth > limits.ops || bytes + unit.bytes > limits.bytes;
+      const depth = Math.max(deepest, depthOf(unit));
+      const quietWith: boolean = quiet && isQuiet(unit);
+      const width = quietWith ? Math.max(compares + sameCompares(unit), units.length + 2) : units.length + 1;
+      const full = width + depth > limits.ops || bytes + unit.bytes > limits.bytes;
       if (full && units.length > 0) break;
       deepest = depth;
+      quiet = quietWith;
+      compares += quiet ? sameCompares(unit) : 0;
       bytes += unit.bytes;
       units.push(unit);
       for (const key of unit.keys) keys.add(key);
@@ -216,14 +256,45 @@ export function isPlain(unit: Unit): boolean {
   return unit.single && unit.compare.length === 0;
 }
 
+/** Operations that a unit adds to those beside it, as etcd counts them: the widest list of each level. */
+function depthOf({ compare, ops, looks }: Unit): number {
+  const nested = ops.some(({ unlessSame }) => unlessSame === true) ? comparedWithSame : 0;
+  if (compare.length === 0 && ops.length === 1) return nested;
+  return Math.max(ops.length, compare.length, looks.length) + nested;
+}
+
+/** It may come to nothing, and is to make no revision then. */
+export function isQuiet({ ops, loud }: Unit): boolean {
+  return loud !== true && ops.every(({ unlessSame }) => unlessSame === true);
+}
+
+function sameCompares({ compare, ops }: Unit): number {
+  return ops.reduce((sum, op) => sum + ("put" in op ? comparedWithSame : 1), compare.length);
+}
+
+/** A value and a lease. */
+const comparedWithSame = 2;
+
 export function keyOf(op: WriteOp): string {
   return "put" in op ? op.put : op.del;
 }
 
-/** What etcd would say of a condition on a key that holds `entry`. */
-export function holds(condition: Compare, entry: KeyValue | undefined): boolean {
+/** What etcd says of a condition, where the store holds `entries`. */
+export function holds(condition: Compare, entries: ReadonlyMap<string, KeyValue>): boolean {
+  if ("end" in condition) return ![...entries.keys()].some((key) => key >= condition.key && key < condition.end);
+  const entry = entries.get(condition.key);
+  if ("exists" in condition) return entry !== undefined;
   if ("createRevision" in condition) return condition.createRevision === (entry?.createRevision ?? 0);
   if ("modRevision" in condition) return condition.modRevision === (entry?.modRevision ?? 0);
   if ("value" in condition) return condition.value === entry?.value;
   return condition.lease === (entry?.lease ?? "0");
+}
+
+/** What has to hold for an operation with `unlessSame` to write nothing. */
+export function sameAs(op: WriteOp): readonly Compare[] {
+  if ("del" in op) return [{ key: op.del, createRevision: 0 }];
+  return [
+    { key: op.put, value: op.value },
+    { key: op.put, lease: op.lease ?? "0" },
+  ];
 }

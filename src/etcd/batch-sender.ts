@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import type { Marker, Markers } from "./batch-marker.ts";
 import type { Unit } from "./batch-queue.ts";
-import { sessionOf, tell, tellFrom, unknown } from "./batch-txn.ts";
+import { keysToTellFrom, sessionOf, tellAnswer, tellFrom, unknown } from "./batch-txn.ts";
 import type { Answer } from "./batch-txn.ts";
 import type { EtcdClient } from "./client.ts";
 import { bytes, keyValue, requestOp, revisionOf } from "./codec.ts";
@@ -61,8 +61,7 @@ export class BatchSender {
         // What relies on a session that is over is not sent again; whether it had arrived can still be read.
         const answer = await (wasOver ? this.#read(marker, options) : this.send(request, options));
         if (answer.succeeded) {
-          this.#markers.advance(lane);
-          tell(units, answer.responses.slice(1), answer.revision);
+          if (tellAnswer(units, answer)) this.#markers.advance(lane);
           return;
         }
         const found = answer.responses[0]?.response_range?.kvs[0];
@@ -88,11 +87,14 @@ export class BatchSender {
     untilMs: number,
     mostOps: number,
   ): Promise<ReadonlyMap<string, KeyValue>> {
-    const keys = [...new Set(units.flatMap((unit) => unit.compare.map(({ key }) => key)))];
+    const keys = keysToTellFrom(units);
     const found = new Map<string, KeyValue>();
     const step = Math.min(mostOps, 128);
     for (let i = 0; i < keys.length; i += step) {
-      const success = keys.slice(i, i + step).map((key) => ({ request_range: { key: bytes(key), revision: revision - 1 } }));
+      const success = keys.slice(i, i + step).map(({ range, end }) => {
+        const rest = end === undefined ? {} : { range_end: bytes(end), limit: 1, keys_only: true };
+        return { request_range: { key: bytes(range), revision: revision - 1, ...rest } };
+      });
       const kind = { what: "find out what was written", repeatable: true, writes: false };
       const options = { timeoutMs: Math.max(1, untilMs - this.#client.clock.nowMs()) };
       const done = await this.#client.caller.run(kind, options, ({ kv }) => kv.txn({ compare: [], success, failure: [] }));

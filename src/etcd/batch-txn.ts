@@ -1,8 +1,8 @@
 import type { IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
 import { QuorateError } from "../errors.ts";
 import type { Marker } from "./batch-marker.ts";
-import { holds, isPlain, opsOf } from "./batch-queue.ts";
-import type { Unit, Written } from "./batch-queue.ts";
+import { holds, isQuiet, opsOf, sameAs } from "./batch-queue.ts";
+import type { Unit, WriteOp, Written } from "./batch-queue.ts";
 import { compare, keyValue, requestOp } from "./codec.ts";
 import type { KeyValue } from "./types.ts";
 
@@ -37,47 +37,145 @@ export function sessionOf(units: readonly Unit[]): { check(): void; readonly ove
   };
 }
 
+/** Where all of it may come to nothing that is looked at first: the marker would make a revision. */
 export function requestOf(marker: Marker, units: readonly Unit[]): ITxnRequest {
+  const writes = [requestOp(marker.put), ...units.map(requestOfUnit)];
   return {
     compare: [compare(marker.compare)],
-    success: [requestOp(marker.put), ...units.map(requestOfUnit)],
+    success: units.every(isQuiet)
+      ? [{ request_txn: { compare: units.flatMap(nothingToDo), success: [], failure: writes } }]
+      : writes,
     failure: [requestOp({ range: marker.key })],
   };
 }
 
+function nothingToDo(unit: Unit): ReturnType<typeof compare>[] {
+  return [...unit.compare, ...opsOf(unit).flatMap(sameAs)].map(compare);
+}
+
+/** Tells what came of a transaction whose marker was as it should be. Returns whether it is the next one's now. */
+export function tellAnswer(units: readonly Unit[], { responses, revision }: Answer): boolean {
+  if (!units.every(isQuiet)) {
+    tell(units, responses.slice(1), revision);
+    return true;
+  }
+  const looked = responses[0]?.response_txn;
+  const parts: readonly Response[] = looked?.responses ?? [];
+  if (looked?.succeeded !== true) tell(units, parts.slice(1), revision);
+  else
+    for (const unit of units)
+      settleUnit(
+        unit,
+        withUnchanged(opsOf(unit), () => true, revision),
+      );
+  return looked?.succeeded !== true;
+}
+
 function requestOfUnit(unit: Unit): IRequestOp {
-  if (isPlain(unit)) return requestOp(opsOf(unit)[0]!);
+  const ops = opsOf(unit);
+  if (isBare(unit)) return requestOfWrite(ops[0]!);
   return {
     request_txn: {
       compare: unit.compare.map(compare),
-      success: unit.ops.map(requestOp),
-      failure: unit.single ? [requestOp({ range: unit.keys[0]! })] : [],
+      success: ops.map(requestOfWrite),
+      failure: unit.looks.map(requestOp),
     },
   };
 }
 
-export function tell(units: readonly Unit[], responses: readonly Partial<IResponseOp>[], revision: number): void {
+/** One operation without condition: it needs no transaction of its own. */
+function isBare({ compare: conditions, ops }: Unit): boolean {
+  return conditions.length === 0 && ops.length === 1;
+}
+
+function requestOfWrite(op: WriteOp): IRequestOp {
+  if (op.unlessSame !== true) return requestOp(op);
+  return { request_txn: { compare: sameAs(op).map(compare), success: [], failure: [requestOp(op)] } };
+}
+
+type Response = Partial<IResponseOp>;
+
+function tell(units: readonly Unit[], responses: readonly Response[], revision: number): void {
   for (const [i, unit] of units.entries()) {
-    const nested = responses[i]?.response_txn;
-    if (nested === undefined || nested.succeeded) settleUnit(unit, { succeeded: true, revision });
+    const response = responses[i];
+    if (isBare(unit)) settleUnit(unit, written(unit, response === undefined ? [] : [response], revision));
     else {
-      const kv = (nested.responses[0] as Partial<IResponseOp> | undefined)?.response_range?.kvs[0];
-      settleUnit(unit, { succeeded: false, revision, ...(kv === undefined ? {} : { entry: keyValue(kv) }) });
+      const nested = response?.response_txn;
+      const parts: readonly Response[] = nested?.responses ?? [];
+      if (nested?.succeeded !== false) settleUnit(unit, written(unit, parts, revision));
+      else {
+        const seen = parts.map(({ response_range: range }) => (range?.kvs[0] === undefined ? undefined : keyValue(range.kvs[0])));
+        settleUnit(unit, refused(unit, seen, revision));
+      }
     }
   }
 }
 
+const onlyOne: ReadonlySet<number> = new Set([0]);
+
+/** `responses` are those to its operations. */
+function written(unit: Unit, responses: readonly Response[], revision: number): Written {
+  const isSame = (op: WriteOp, i: number): boolean => op.unlessSame === true && responses[i]?.response_txn?.succeeded === true;
+  return withUnchanged(opsOf(unit), isSame, revision);
+}
+
+function withUnchanged(ops: readonly WriteOp[], isSame: (op: WriteOp, i: number) => boolean, revision: number): Written {
+  if (ops.length === 1)
+    return isSame(ops[0]!, 0) ? { succeeded: true, revision, unchanged: onlyOne } : { succeeded: true, revision };
+  const unchanged = new Set(ops.flatMap((op, i) => (isSame(op, i) ? [i] : [])));
+  return unchanged.size === 0 ? { succeeded: true, revision } : { succeeded: true, revision, unchanged };
+}
+
+function refused(unit: Unit, seen: readonly (KeyValue | undefined)[], revision: number): Written {
+  if (!unit.single) return { succeeded: false, revision, ...(unit.looks.length === 0 ? {} : { seen }) };
+  const [entry] = seen;
+  return { succeeded: false, revision, ...(entry === undefined ? {} : { entry }) };
+}
+
+/** Keys, and ranges, that {@link tellFrom} has to know. */
+export function keysToTellFrom(units: readonly Unit[]): { readonly range: string; readonly end?: string }[] {
+  const found = new Map<string, { readonly range: string; readonly end?: string }>();
+  for (const unit of units) {
+    const same = opsOf(unit).flatMap((op) => (op.unlessSame === true ? sameAs(op) : []));
+    for (const one of [...unit.compare, ...same])
+      found.set(`${one.key} ${"end" in one}`, "end" in one ? { range: one.key, end: one.end } : { range: one.key });
+    if (unit.compare.length > 0) for (const { range } of unit.looks) found.set(`${range} false`, { range });
+  }
+  return [...found.values()];
+}
+
 export function tellFrom(units: readonly Unit[], before: ReadonlyMap<string, KeyValue>, revision: number): void {
   for (const unit of units) {
-    const succeeded = unit.compare.every((condition) => holds(condition, before.get(condition.key)));
-    const entry = succeeded || !unit.single ? undefined : before.get(unit.keys[0]!);
-    settleUnit(unit, { succeeded, revision, ...(entry === undefined ? {} : { entry }) });
+    if (unit.compare.every((condition) => holds(condition, before))) {
+      const isSame = (op: WriteOp): boolean => op.unlessSame === true && sameAs(op).every((one) => holds(one, before));
+      settleUnit(unit, withUnchanged(opsOf(unit), isSame, revision));
+    } else {
+      settleUnit(
+        unit,
+        refused(
+          unit,
+          unit.looks.map(({ range }) => before.get(range)),
+          revision,
+        ),
+      );
+    }
   }
 }
 
-function settleUnit(unit: Unit, written: Written): void {
+/** Of several that wait for one key the last was written: what is said of that holds for those that wrote the same. */
+function settleUnit(unit: Unit, told: Written): void {
   const last = unit.waiters.at(-1);
-  for (const waiter of unit.waiters) waiter.resolve(waiter === last ? written : { ...written, superseded: true });
+  for (const waiter of unit.waiters) {
+    if (waiter === last) waiter.resolve(told);
+    else if (told.unchanged === undefined || isSameWrite(waiter.op, last?.op)) waiter.resolve({ ...told, superseded: true });
+    else waiter.resolve({ succeeded: true, revision: told.revision, superseded: true });
+  }
+}
+
+function isSameWrite(a: WriteOp | undefined, b: WriteOp | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  if ("put" in a) return "put" in b && a.value === b.value && a.lease === b.lease;
+  return "del" in b;
 }
 
 export function unknown(what: string, state: string, cause: unknown): QuorateError {

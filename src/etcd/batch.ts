@@ -1,15 +1,15 @@
 import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { Markers } from "./batch-marker.ts";
-import { BatchQueue, admitted, unitOf } from "./batch-queue.ts";
+import { BatchQueue, admitted, isPlain, isQuiet, unitOf } from "./batch-queue.ts";
 import { BatchSender } from "./batch-sender.ts";
-import { requestOf, sessionOf, tell, unknown, whatOf } from "./batch-txn.ts";
-import type { Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
+import { requestOf, sessionOf, tellAnswer, unknown, whatOf } from "./batch-txn.ts";
+import type { Look, Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
 import type { EtcdClient } from "./client.ts";
 import { mayHaveHappened, reasonOf } from "./failure.ts";
 import type { Compare } from "./types.ts";
 
-export type { When, WriteOp, Written } from "./batch-queue.ts";
+export type { Look, When, WriteOp, Written } from "./batch-queue.ts";
 
 export interface BatchOptions {
   readonly log?: Logger;
@@ -26,6 +26,24 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
   /** Checked right before it is sent: the write rejects with what `check` throws, and nothing was written. */
   readonly session?: { check(): void };
+}
+
+/** Of a write of one key. */
+export interface SingleOptions extends WriteOptions {
+  readonly when?: When;
+  /** Has to hold too; many writes with the same one go together. */
+  readonly fence?: Compare;
+  /** See {@link WriteOp}. */
+  readonly unlessSame?: boolean;
+}
+
+export interface AtomicWrite {
+  readonly compare?: readonly Compare[];
+  readonly then: readonly WriteOp[];
+  /** Has to hold too; many writes with the same one go together. */
+  readonly fence?: Compare;
+  /** Read at the same moment where a condition does not hold. */
+  readonly look?: readonly Look[];
 }
 
 const lanes = 2;
@@ -74,25 +92,20 @@ export class Batch implements AsyncDisposable {
     this.#sender = new BatchSender(client, this.#markers, this.#timeoutMs, options.log);
   }
 
-  put(
-    key: string,
-    value: string,
-    options: WriteOptions & { readonly lease?: string; readonly when?: When } = {},
-  ): Promise<Written> {
-    const { lease, when } = options;
-    return this.#single(lease === undefined ? { put: key, value } : { put: key, value, lease }, key, when, options);
+  put(key: string, value: string, options: SingleOptions & { readonly lease?: string } = {}): Promise<Written> {
+    const { lease } = options;
+    return this.#single(lease === undefined ? { put: key, value } : { put: key, value, lease }, key, options);
   }
 
-  del(key: string, options: WriteOptions & { readonly when?: When } = {}): Promise<Written> {
-    return this.#single({ del: key }, key, options.when, options);
+  del(key: string, options: SingleOptions = {}): Promise<Written> {
+    return this.#single({ del: key }, key, options);
   }
 
   /** All of it or nothing, at one revision. It is never split: etcd refuses what is more than it takes. No key may be written twice. */
-  atomic(
-    write: { readonly compare?: readonly Compare[]; readonly then: readonly WriteOp[] },
-    options: WriteOptions = {},
-  ): Promise<Written> {
-    return this.#add(unitOf(write.compare ?? [], write.then, false, this.#client.clock.nowMs()), undefined, options);
+  atomic(write: AtomicWrite, options: WriteOptions = {}): Promise<Written> {
+    const { compare = [], then: ops, fence, look: looks } = write;
+    const sinceMs = this.#client.clock.nowMs();
+    return this.#add(unitOf({ compare, ops, single: false, sinceMs, fence, looks }), undefined, options);
   }
 
   /** Resolves when there is room for another write. Throws the signal's reason. */
@@ -131,9 +144,13 @@ export class Batch implements AsyncDisposable {
     return this.#queue.writes >= this.#most.writes || this.#queue.bytes >= this.#most.bytes;
   }
 
-  #single(op: WriteOp, key: string, when: When | undefined, options: WriteOptions): Promise<Written> {
-    const unit = unitOf(when === undefined ? [] : [{ key, ...when }], [op], true, this.#client.clock.nowMs());
-    return this.#add(unit, when === undefined ? op : undefined, options);
+  #single(write: WriteOp, key: string, options: SingleOptions): Promise<Written> {
+    const { when, fence, unlessSame } = options;
+    const op = unlessSame === true ? { ...write, unlessSame } : write;
+    const sinceMs = this.#client.clock.nowMs();
+    const compare = when === undefined ? [] : [{ key, ...when }];
+    const unit = unitOf({ compare, ops: [op], single: true, sinceMs, fence });
+    return this.#add(unit, isPlain(unit) ? op : undefined, options);
   }
 
   #add(unit: Unit, op: WriteOp | undefined, { signal, session }: WriteOptions): Promise<Written> {
@@ -230,8 +247,7 @@ export class Batch implements AsyncDisposable {
         this.#queue.putBack(units);
         return;
       }
-      this.#markers.advance(lane);
-      tell(units, answer.responses.slice(1), answer.revision);
+      if (tellAnswer(units, answer)) this.#markers.advance(lane);
     } catch (error) {
       if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
       // One of the sessions ended while the request waited for a connection: nothing was sent.
@@ -262,7 +278,13 @@ export class Batch implements AsyncDisposable {
         return;
       }
     }
-    if (units.length === 1) throw failure;
+    if (units.length === 1) {
+      const [unit] = units;
+      if (!reason.includes("too many operations") || !isQuiet(unit!)) throw failure;
+      unit!.loud = true;
+      this.#queue.putBack(units);
+      return;
+    }
     const half = units.length >> 1;
     for (const part of [units.slice(0, half), units.slice(half)]) {
       await this.#write(lane, part).catch((error: unknown) => {

@@ -55,10 +55,14 @@ export function rangesIn(responses: readonly Partial<IResponseOp>[]): readonly (
   return responses.flatMap(({ response_range: range }) => (range ? [range.kvs.map(keyValue)] : []));
 }
 
-/** etcd3's type of a comparison lacks the lease, its proto has it. */
-export function compare(condition: Compare): ICompare & { readonly lease?: string } {
+/** etcd3's type of a comparison lacks the lease and the end of a range, its proto has them. */
+export function compare(condition: Compare): ICompare & { readonly lease?: string; readonly range_end?: Buffer } {
   const key = bytes(condition.key);
-  if ("createRevision" in condition) return { key, result: "Equal", target: "Create", create_revision: condition.createRevision };
+  if ("exists" in condition) return { key, result: "Greater", target: "Create", create_revision: 0 };
+  if ("createRevision" in condition) {
+    const range = "end" in condition ? { range_end: bytes(condition.end) } : {};
+    return { key, result: "Equal", target: "Create", create_revision: condition.createRevision, ...range };
+  }
   if ("modRevision" in condition) return { key, result: "Equal", target: "Mod", mod_revision: condition.modRevision };
   if ("value" in condition) return { key, result: "Equal", target: "Value", value: bytes(condition.value) };
   return { key, result: "Equal", target: "Lease", lease: condition.lease };

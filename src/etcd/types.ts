@@ -22,9 +22,11 @@ export interface CallOptions {
   readonly session?: { check(): void };
 }
 
-/** One condition of a txn; all are equalities. `createRevision: 0` means that the key does not exist. */
+/** One condition of a txn. `createRevision: 0` means that the key does not exist; with `end`, that no key of the range does. */
 export type Compare =
   | { readonly key: string; readonly createRevision: number }
+  | { readonly key: string; readonly end: string; readonly createRevision: 0 }
+  | { readonly key: string; readonly exists: true }
   | { readonly key: string; readonly modRevision: number }
   | { readonly key: string; readonly value: string }
   | { readonly key: string; readonly lease: string };

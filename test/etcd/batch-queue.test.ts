@@ -12,7 +12,12 @@ function queueOf(): { readonly queue: BatchQueue; put(key: string, when?: number
     queue,
     put: (key, when) => {
       const op = { put: key, value: `${++n}` };
-      const unit = unitOf(when === undefined ? [] : [{ key, modRevision: when }], [op], true, n);
+      const unit = unitOf({
+        compare: when === undefined ? [] : [{ key, modRevision: when }],
+        ops: [op],
+        single: true,
+        sinceMs: n,
+      });
       const waiter: Waiter = {
         op: when === undefined ? op : undefined,
         session: undefined,
@@ -44,7 +49,7 @@ test("a write of a key that is being sent waits, what waits behind it for the sa
 
 test("of an atomic write no key is sent by anybody else before it, although it has to wait for one of them only", () => {
   const { queue, put } = queueOf();
-  const both = unitOf([], [{ del: "/a" }, { del: "/b" }], false, 0);
+  const both = unitOf({ compare: [], ops: [{ del: "/a" }, { del: "/b" }], single: false, sinceMs: 0 });
   queue.add(both, { op: undefined, session: undefined, resolve: () => undefined, reject: () => undefined });
   put("/b", 1);
   expect(keysOf(queue.take(limits, [new Set(["/a"])]).units)).toEqual([]);

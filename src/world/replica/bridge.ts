@@ -108,6 +108,13 @@ export class Bridge implements FollowTarget {
     return [...kept, ...puts].sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key))).slice(0, limit);
   }
 
+  /** {@link range} without values. */
+  keys(start: string, end: string): string[] {
+    const changed = [...this.#changed].filter(([key]) => key >= start && key < end);
+    const kept = this.#reader.keys(start, end).filter((key) => !this.#changed.has(key));
+    return [...kept, ...changed.flatMap(([key, entry]) => (entry === undefined ? [] : [key]))];
+  }
+
   /** The key at that part of the file, from 0 up to 1. */
   keyAt(part: number): string | undefined {
     return this.#reader.keyAt(part);

@@ -140,6 +140,11 @@ export class Copy {
     return this.#view!.range(start, end, limit);
   }
 
+  /** {@link range} without values, in no order. @throws Damaged */
+  keys({ start, end }: KeyRange): string[] {
+    return this.#view!.keys(start, end);
+  }
+
   /** The key at that part of the copy, from 0 up to 1; undefined where it is empty. */
   keyAt(part: number): string | undefined {
     return this.#view!.keyAt(part);

@@ -5,7 +5,7 @@ import type { KeyRange } from "../../keys.ts";
 import { RangeCopy } from "./range-copy.ts";
 import { Subscription } from "./subscription.ts";
 import type { Source } from "./subscription.ts";
-import type { Following, OnReplicaNews } from "./types.ts";
+import type { FollowOptions, Following, OnReplicaNews } from "./types.ts";
 
 /** A replica's file, as far as following goes. */
 export interface FileSource {
@@ -13,6 +13,8 @@ export interface FileSource {
   source(): Source | undefined;
   /** There is no file, and will hardly be one. */
   readonly isRefused: boolean;
+  /** Changes arrive. */
+  readonly live: boolean;
 }
 
 /**
@@ -26,15 +28,19 @@ export class FollowRange implements Following {
   readonly #inner: Subscription;
   #own: RangeCopy | undefined;
   #stopping: Promise<unknown> = Promise.resolve();
+  readonly #onLive: FollowOptions["onLive"];
   #over = false;
+  #live = false;
 
   constructor(
     deps: { readonly client: EtcdClient; readonly clock: Clock; readonly file: FileSource | undefined },
     range: KeyRange,
     onNews: OnReplicaNews,
     onOver: (one: FollowRange) => void,
+    { select, onLive }: FollowOptions = {},
   ) {
     this.#file = deps.file;
+    this.#onLive = onLive;
     this.#open = () =>
       new RangeCopy(deps.client, range, deps.clock, randomUUID(), {
         onNews: () => {
@@ -53,6 +59,7 @@ export class FollowRange implements Following {
         this.#close();
         onOver(this);
       },
+      select,
     );
     this.over = this.#inner.over;
   }
@@ -60,6 +67,10 @@ export class FollowRange implements Following {
   /** Something may be new. */
   pump(): void {
     this.#inner.pump();
+    const live = this.#file?.isRefused === false ? this.#file.live : this.#own?.live === true;
+    if (live === this.#live || this.#over) return;
+    this.#live = live;
+    this.#onLive?.(live);
   }
 
   /** The replica is closed. */

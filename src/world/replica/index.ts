@@ -6,7 +6,10 @@ export { ReplicaWrites } from "./writes.ts";
 export type { Entry, EntryChange } from "./entry.ts";
 export type { Relist, RelistCause } from "./protocol.ts";
 export type {
+  DirectLook,
   Following,
+  FollowOptions,
+  Look,
   OnReplicaNews,
   ReadMany,
   ReadMode,
@@ -17,4 +20,5 @@ export type {
   ReplicaNews,
   ReplicaOptions,
   ReplicaStatus,
+  Select,
 } from "./types.ts";

@@ -28,6 +28,7 @@ export class RangeCopy implements FollowTarget {
   #logFrom = 0;
   #at: { clusterId: string; revision: number; term: number } | undefined;
   #histories = 0;
+  #live = false;
 
   /** `name`: no other source of the same subscription has it. `onEnd`: it cannot go on. */
   constructor(
@@ -121,8 +122,13 @@ export class RangeCopy implements FollowTarget {
     if (this.#at !== undefined) this.#at = { ...this.#at, term: Math.max(term, this.#at.term) };
   }
 
-  setLive(): void {
-    // Nobody is told of it.
+  setLive(live: boolean): void {
+    this.#live = live;
+    this.#onNews();
+  }
+
+  get live(): boolean {
+    return this.#live;
   }
 
   setLost(): void {

@@ -14,7 +14,20 @@ import { Freshness, defaultTimeoutMs, throwIfClosed } from "./freshness.ts";
 import type { FeederLink } from "./link.ts";
 import { metricsOf, statusOf } from "./status.ts";
 import type { StatusParts } from "./status.ts";
-import type { Following, OnReplicaNews, ReadMany, ReadOne, ReadOptions, ReplicaMetrics, ReplicaStatus } from "./types.ts";
+import { lookDirectly } from "./look-directly.ts";
+import type {
+  DirectLook,
+  FollowOptions,
+  Following,
+  Look,
+  OnReplicaNews,
+  ReadMany,
+  ReadOne,
+  ReadOptions,
+  ReadPoint,
+  ReplicaMetrics,
+  ReplicaStatus,
+} from "./types.ts";
 import { named, readPage } from "./wire.ts";
 
 export interface ReplicaParts extends StatusParts {
@@ -106,6 +119,30 @@ export class Replica implements AsyncDisposable {
     return this.#copyNow(key, (copy) => copy.get(key));
   }
 
+  /** {@link getSync}, and how old that is. */
+  getPointSync(key: string): ReadOne {
+    const entry = this.getSync(key);
+    return { entry, ...this.#point() };
+  }
+
+  /**
+   * Several reads of one moment: `local` makes them of the copy; where the cluster has to be asked, `direct` makes the same of one
+   * revision of it.
+   */
+  async look<T>(
+    options: ReadOptions,
+    local: (look: Look) => T,
+    direct: (look: DirectLook) => Promise<T>,
+  ): Promise<ReadPoint & { readonly found: T }> {
+    const fresh = this.#fresh;
+    if (fresh.isReady(options) || (await fresh.prepared(options)))
+      return { found: this.#checked((copy) => local(copy)), ...this.#point() };
+    throwIfClosed(this.#over.signal, "a look");
+    this.#directReads++;
+    const { signal, timeoutMs = defaultTimeoutMs } = options;
+    return await lookDirectly(this.client, this.keys, { timeoutMs, ...(signal === undefined ? {} : { signal }) }, direct);
+  }
+
   /** {@link getSync} for a range. */
   rangeSync(range: KeyRange, limit?: number): readonly Entry[] {
     return this.#copyNow(range.start, (copy) => copy.range(range, limit));
@@ -128,15 +165,17 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Tells of a range: what there is, then every change, in order, once, whatever happens to feeder, etcd and connections; where the
-   * history is gone, the exact difference. It never ends by itself.
+   * history is gone, the exact difference. It never ends by itself. What is not the World's is watched by itself, not in the copy.
    */
-  follow(range: KeyRange, onNews: OnReplicaNews): Following {
+  follow(range: KeyRange, onNews: OnReplicaNews, options: FollowOptions = {}): Following {
     throwIfClosed(this.#over.signal, range.start);
-    const made = new FollowRange({ client: this.client, clock: this.#clock, file: this.#copy }, range, onNews, (one) => {
+    const file = this.keys.world.some(({ start, end }) => range.start >= start && range.end <= end) ? this.#copy : undefined;
+    const over = (one: FollowRange): void => {
       this.#subscriptions.delete(one);
-    });
+    };
+    const made = new FollowRange({ client: this.client, clock: this.#clock, file }, range, onNews, over, options);
     this.#subscriptions.add(made);
-    this.#copy?.start();
+    file?.start();
     made.pump();
     return made;
   }

@@ -16,6 +16,8 @@ export class FileReader {
   #txn: Transaction | undefined;
   #options: { transaction: Transaction } | undefined;
   #meta: Meta | undefined;
+  /** Many followers ask for the same. */
+  #changes: { readonly after: number; readonly changes: LoggedChange[] } | undefined;
   #closed = false;
 
   /** The file must have been probed: a damaged one can end the process. Throws what LMDB throws. */
@@ -48,6 +50,15 @@ export class FileReader {
     return entries;
   }
 
+  /** {@link range} without values, which are not looked at. */
+  keys(start: string, end: string): string[] {
+    const from = Buffer.from(start, "utf8");
+    const first = Buffer.compare(from, entriesFrom) < 0 ? entriesFrom : from;
+    return [...this.#env.getKeys({ start: first, end: Buffer.from(end, "utf8"), ...this.#at })].map((key) =>
+      key.toString("utf8"),
+    );
+  }
+
   /** The key at that part of the file, from 0 up to 1. */
   keyAt(part: number): string | undefined {
     const offset = Math.floor(part * this.meta.count);
@@ -58,18 +69,20 @@ export class FileReader {
   /** Every change behind `revision`, in order; undefined where the log does not reach back that far. */
   changesAfter(revision: number): LoggedChange[] | undefined {
     if (revision < this.meta.logFrom) return undefined;
+    if (this.#changes?.after === revision) return this.#changes.changes;
     const changes: LoggedChange[] = [];
     for (const { key, value } of this.#env.getRange({ start: logKey(revision + 1), end: logRange.end, ...this.#at })) {
       if (revisionOfLogKey(key) <= revision) continue;
       for (const change of decodeChanges(value)) if (revisionOfChange(change) > revision) changes.push(change);
     }
+    this.#changes = { after: revision, changes };
     return changes;
   }
 
   /** From now on the newest state is looked at. */
   refresh(): void {
     this.#txn?.done();
-    this.#txn = this.#options = this.#meta = undefined;
+    this.#txn = this.#options = this.#meta = this.#changes = undefined;
   }
 
   /** Idempotent. */

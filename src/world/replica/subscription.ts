@@ -2,7 +2,7 @@ import { QuorateError } from "../../errors.ts";
 import type { KeyRange } from "../../keys.ts";
 import type { Entry, EntryChange, LoggedChange } from "./entry.ts";
 import { revisionOfChange } from "./snapshot.ts";
-import type { Following, OnReplicaNews, ReplicaNews } from "./types.ts";
+import type { Following, OnReplicaNews, ReplicaNews, Select } from "./types.ts";
 
 /** What a subscription reads from: always of one moment. */
 export interface Source {
@@ -23,6 +23,7 @@ export class Subscription implements Following {
   readonly #range: KeyRange;
   readonly #onNews: OnReplicaNews;
   readonly #source: () => Source | undefined;
+  readonly #select: Select | undefined;
   readonly #onOver: (subscription: Subscription) => void;
   readonly #told = new Map<string, Entry>();
   /** Everything up to it was told. Undefined before the snapshot. */
@@ -34,7 +35,14 @@ export class Subscription implements Following {
   #resolve!: () => void;
   #reject!: (error: unknown) => void;
 
-  constructor(range: KeyRange, onNews: OnReplicaNews, source: () => Source | undefined, onOver: (one: Subscription) => void) {
+  constructor(
+    range: KeyRange,
+    onNews: OnReplicaNews,
+    source: () => Source | undefined,
+    onOver: (one: Subscription) => void,
+    select: Select | undefined,
+  ) {
+    this.#select = select;
     this.#range = range;
     this.#onNews = onNews;
     this.#source = source;
@@ -104,7 +112,7 @@ export class Subscription implements Following {
   #newsOf(source: Source): ReplicaNews[] {
     const { revision, history } = source;
     if (this.#revision === undefined) {
-      const entries = source.range(this.#range);
+      const entries = this.#selected(source.range(this.#range));
       for (const entry of entries) this.#told.set(entry.key, entry);
       this.#revision = revision;
       this.#history = history;
@@ -116,7 +124,7 @@ export class Subscription implements Following {
     const logged = same ? source.changesAfter(this.#revision) : undefined;
     this.#history = history;
     if (logged === undefined) {
-      const changes = this.#difference(source.range(this.#range), revision);
+      const changes = this.#difference(this.#selected(source.range(this.#range)), revision);
       this.#revision = revision;
       return changes.length === 0 ? [] : [{ kind: "resynced", changes, revision }];
     }
@@ -129,12 +137,25 @@ export class Subscription implements Following {
     for (const one of logged) {
       const key = one.type === "put" ? one.entry.key : one.key;
       if (key < this.#range.start || key >= this.#range.end) continue;
+      const selected = this.#select?.(key) ?? "entry";
+      if (selected === "nothing") continue;
       const revision = revisionOfChange(one);
-      const change = this.#take(one);
+      const change = this.#take(
+        selected === "entry" || one.type === "del" ? one : { type: "put", entry: withoutValue(one.entry) },
+      );
       if (news.at(-1)?.revision === revision) news.at(-1)!.changes.push(change);
       else news.push({ kind: "changes", changes: [change], revision });
     }
     return news;
+  }
+
+  #selected(entries: readonly Entry[]): readonly Entry[] {
+    const select = this.#select;
+    if (select === undefined) return entries;
+    return entries.flatMap((entry) => {
+      const selected = select(entry.key);
+      return selected === "nothing" ? [] : [selected === "entry" ? entry : withoutValue(entry)];
+    });
   }
 
   #take(change: LoggedChange): EntryChange {
@@ -158,6 +179,12 @@ export class Subscription implements Following {
     puts.sort((a, b) => revisionOfChange(a) - revisionOfChange(b));
     return [...puts, ...[...gone].map((key) => this.#take({ type: "del", key, revision }))];
   }
+}
+
+const noValue = new Uint8Array(0);
+
+function withoutValue(entry: Entry): Entry {
+  return { ...entry, value: noValue };
 }
 
 /** The whole entry counts: after a restore the same revision may hold another value. */

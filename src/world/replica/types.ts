@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { Clock } from "../../clock.ts";
+import type { KeyRange } from "../../keys.ts";
 import type { Entry, EntryChange } from "./entry.ts";
 import type { Relist, RelistCause } from "./protocol.ts";
 
@@ -50,8 +51,34 @@ export type ReplicaNews =
   /** What was between cannot be had: exactly what differs, by key. */
   | { readonly kind: "resynced"; readonly changes: readonly EntryChange[]; readonly revision: number };
 
+/** What of a range is followed, key by key: all of the entry, that and when it was written (its value comes empty), or nothing. */
+export type Select = (key: string) => "entry" | "no-value" | "nothing";
+
+export interface FollowOptions {
+  /** Default: all of every entry. */
+  readonly select?: Select;
+  /** Whether changes arrive, whenever that changes. It begins with false. */
+  readonly onLive?: (live: boolean) => void;
+}
+
 /** A handler that returns a promise is not called again before that has settled; the log waits for it. */
 export type OnReplicaNews = (news: ReplicaNews) => void | Promise<void>;
+
+/** Reads of one moment. */
+export interface Look {
+  get(key: string): Entry | undefined;
+  /** In the order of their bytes. */
+  range(range: KeyRange): readonly Entry[];
+  /** In no order. */
+  keys(range: KeyRange): readonly string[];
+}
+
+/** The same where every read asks the cluster. */
+export interface DirectLook {
+  get(key: string): Promise<Entry | undefined>;
+  range(range: KeyRange): Promise<readonly Entry[]>;
+  keys(range: KeyRange): Promise<readonly string[]>;
+}
 
 /** A range that is followed. */
 export interface Following extends AsyncDisposable {

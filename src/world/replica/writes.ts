@@ -1,7 +1,6 @@
 import { QuorateError } from "../../errors.ts";
 import { Batch } from "../../etcd/index.ts";
-import type { BatchOptions, When, WriteOp, WriteOptions, Written } from "../../etcd/index.ts";
-import type { Compare } from "../../etcd/index.ts";
+import type { AtomicWrite, BatchOptions, SingleOptions, WriteOptions, Written } from "../../etcd/index.ts";
 import type { Replica } from "./replica.ts";
 
 /**
@@ -19,23 +18,16 @@ export class ReplicaWrites implements AsyncDisposable {
     this.#batch = new Batch(replica.client, options);
   }
 
-  put(
-    key: string,
-    value: string,
-    options: WriteOptions & { readonly lease?: string; readonly when?: When } = {},
-  ): Promise<Written> {
+  put(key: string, value: string, options: SingleOptions & { readonly lease?: string } = {}): Promise<Written> {
     return this.#write(key, () => this.#batch.put(key, value, options));
   }
 
-  del(key: string, options: WriteOptions & { readonly when?: When } = {}): Promise<Written> {
+  del(key: string, options: SingleOptions = {}): Promise<Written> {
     return this.#write(key, () => this.#batch.del(key, options));
   }
 
   /** All of it or nothing. */
-  atomic(
-    write: { readonly compare?: readonly Compare[]; readonly then: readonly WriteOp[] },
-    options: WriteOptions = {},
-  ): Promise<Written> {
+  atomic(write: AtomicWrite, options: WriteOptions = {}): Promise<Written> {
     const [first] = write.then;
     const key = first === undefined ? "nothing" : "put" in first ? first.put : first.del;
     return this.#write(key, () => this.#batch.atomic(write, options));

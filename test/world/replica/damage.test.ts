@@ -164,8 +164,10 @@ test("a file of another cluster than the one that is named is not believed", asy
 test("a file that is damaged while its feeder lives is not opened by the next program: it is judged first", async () => {
   const { folder } = await copyOfTemplate();
   const first = await replicaOf({ endpoints: etcd.urls, folder });
-  // What it has missed is applied by then: a page that is damaged is one that stays in use.
-  await first.range(strings, { read: "linearizable" });
+  // Followers read the feeder's file alone. What it had missed is applied by then: a page that is damaged is one that stays in use.
+  const told = new Told(first);
+  const { revision } = await client.put(nameOf("applied"), "1");
+  await eventually("what the file had missed", () => told.revision >= revision);
   const path = join(folder, (await new ReplicaFolder(folder).record())!.file);
   // One byte of one value: harmless to those that have it open.
   const file = await open(path, "r+");

@@ -1,0 +1,167 @@
+import type { Logger } from "pino";
+import { passOn } from "../clock.ts";
+import type { Clock } from "../clock.ts";
+import { Deadlines } from "../etcd/deadlines.ts";
+import type { EtcdClient } from "../etcd/index.ts";
+import type { Keys } from "../keys.ts";
+import type { CallOptions } from "./api/common.ts";
+import { WorldError, asWorldError } from "./error.ts";
+import type { Doing } from "./error.ts";
+import { MalformedKeys } from "./malformed.ts";
+import type { Replica, ReplicaWrites } from "./replica/index.ts";
+
+export interface ContextParts {
+  readonly hostname: string;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly log: Logger | undefined;
+  readonly sessionTtlMs: number;
+  /** Called with the first use, and again where it failed. */
+  readonly connect: () => Promise<Opened>;
+}
+
+export interface Opened {
+  readonly replica: Replica;
+  readonly writes: ReplicaWrites;
+}
+
+export const defaultTimeoutMs = 5_000;
+
+/** What all parts of one World stand on: its connection, its deadlines, and its end. */
+export class Context {
+  readonly hostname: string;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly log: Logger | undefined;
+  readonly sessionTtlMs: number;
+  readonly malformed: MalformedKeys;
+  /** Undefined until the first use. */
+  opened: Opened | undefined;
+  readonly #connect: () => Promise<Opened>;
+  readonly #deadlines: Deadlines;
+  readonly #over = new AbortController();
+  readonly #held = new Set<() => Promise<unknown>>();
+  readonly #onOpened = new Set<() => void>();
+  #opening: Promise<Opened> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor({ hostname, keys, clock, log, sessionTtlMs, connect }: ContextParts) {
+    this.hostname = hostname;
+    this.keys = keys;
+    this.clock = clock;
+    this.log = log;
+    this.sessionTtlMs = sessionTtlMs;
+    this.malformed = new MalformedKeys(log);
+    this.#connect = connect;
+    this.#deadlines = new Deadlines(clock);
+  }
+
+  /** Fires with CLOSED. */
+  get over(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  /** @throws what connecting throws; WorldError CLOSED */
+  async open(): Promise<Opened> {
+    this.throwIfClosed();
+    if (this.opened !== undefined) return this.opened;
+    this.#opening ??= this.#connect().finally(() => {
+      this.#opening = undefined;
+    });
+    const opened = await this.#opening;
+    // The World was closed meanwhile: whoever closes waits for this.
+    this.throwIfClosed();
+    this.opened ??= opened;
+    for (const tell of this.#onOpened) tell();
+    this.#onOpened.clear();
+    return this.opened;
+  }
+
+  async client(): Promise<EtcdClient> {
+    return (this.opened ?? (await this.open())).replica.client;
+  }
+
+  /** Calls back once, when there is a connection; the returned function takes that back. */
+  onOpened(tell: () => void): () => void {
+    if (this.opened !== undefined) tell();
+    else this.#onOpened.add(tell);
+    return () => {
+      this.#onOpened.delete(tell);
+    };
+  }
+
+  throwIfClosed(): void {
+    this.#over.signal.throwIfAborted();
+  }
+
+  /** Runs one call; whatever it fails with becomes a WorldError. */
+  async run<T>(doing: Doing, options: CallOptions, call: () => Promise<T>): Promise<T> {
+    try {
+      checkCall(options, doing);
+      this.throwIfClosed();
+      options.signal?.throwIfAborted();
+      return await call();
+    } catch (error) {
+      throw this.failure(error, doing, options);
+    }
+  }
+
+  failure(error: unknown, doing: Doing, { signal }: CallOptions): WorldError {
+    if (error instanceof WorldError && error === this.#over.signal.reason) {
+      return new WorldError("CLOSED", `Cannot ${doing.what}: the World was closed`, { key: doing.key });
+    }
+    return asWorldError(error, doing, signal);
+  }
+
+  /** A signal that fires with the caller's, and when the call's time is up, until `end()`. */
+  limit(options: CallOptions, doing: Doing, otherwiseMs = defaultTimeoutMs): { readonly signal: AbortSignal; end(): void } {
+    const own = new AbortController();
+    const release = passOn([options.signal], own);
+    const timeoutMs = options.timeoutMs ?? otherwiseMs;
+    const cancel = this.#deadlines.add(timeoutMs, () => {
+      const message = `Cannot ${doing.what}: there was no answer within ${timeoutMs} ms`;
+      own.abort(new WorldError("DEADLINE", message, { retryable: true, key: doing.key, data: { timeoutMs } }));
+    });
+    return {
+      signal: own.signal,
+      end: () => {
+        cancel();
+        release();
+      },
+    };
+  }
+
+  /** Of something that has to end with the World; the returned function says that it has ended. */
+  hold(close: () => Promise<unknown>): () => void {
+    this.#held.add(close);
+    return () => {
+      this.#held.delete(close);
+    };
+  }
+
+  /** Idempotent. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    this.#over.abort(new WorldError("CLOSED", "Cannot use the World: it was closed"));
+    const opened = this.opened ?? (await this.#opening?.catch(() => undefined));
+    await Promise.allSettled([...this.#held].map((close) => close()));
+    await opened?.writes.close();
+    await opened?.replica.close();
+    this.#deadlines.close();
+  }
+}
+
+/** @throws WorldError INVALID_OPTION */
+function checkCall({ timeoutMs, signal }: CallOptions, { what, key }: Doing): void {
+  const given: unknown = signal;
+  if (timeoutMs !== undefined && !(timeoutMs > 0)) {
+    const details = { key, data: { option: "timeoutMs" } };
+    throw new WorldError("INVALID_OPTION", `Cannot ${what}: timeoutMs is ${timeoutMs}, and has to be more than 0`, details);
+  }
+  if (given !== undefined && !(given instanceof AbortSignal)) {
+    throw new WorldError("INVALID_OPTION", `Cannot ${what}: signal is no AbortSignal`, { key, data: { option: "signal" } });
+  }
+}

@@ -1,0 +1,39 @@
+export { openWorld } from "./open.ts";
+export type { WorldOptions } from "./open.ts";
+export { WorldError } from "./error.ts";
+export type { Outcome, WorldErrorCode } from "./error.ts";
+export type { BatchBuilder, BatchDeleteOptions, BatchOptions, BatchResult, BatchWriteOptions } from "./api/batch.ts";
+export type {
+  CallOptions,
+  Change,
+  DeleteOptions,
+  Fence,
+  Lease,
+  ListEvent,
+  Read,
+  ReadMode,
+  ReadOptions,
+  Session,
+  StateEvent,
+  Value,
+  ValueEvent,
+  Watch,
+  WatchOptions,
+  WriteOptions,
+  Written,
+} from "./api/common.ts";
+export type { AddDeployOptions, Deploy, Deploys, NewDeploy } from "./api/deploys.ts";
+export type { Member, Members, MembersWatchOptions } from "./api/members.ts";
+export type {
+  Exported,
+  ExportOptions,
+  ExportResult,
+  Resource,
+  ResourceConflict,
+  ResourceFilter,
+  ResourceFilters,
+  ResourceKey,
+  Resources,
+} from "./api/resources.ts";
+export type { HostEntry, IdealClusterSize, SizeValue, Str, StrMap, StrMapValue } from "./api/strings.ts";
+export type { Leadership, Lock, Malformed, TtlOptions, World, WorldStatus } from "./api/world.ts";

@@ -1,0 +1,130 @@
+import { hostname as machineName } from "node:os";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { systemClock } from "../clock.ts";
+import type { Clock } from "../clock.ts";
+import { messageOf } from "../errors.ts";
+import { isHostname, keysUnder } from "../keys.ts";
+import type { World } from "./api/world.ts";
+import { WorldError, asWorldError } from "./error.ts";
+import { openReplica, ReplicaWrites } from "./replica/index.ts";
+import { ttlMsOf } from "./ttl.ts";
+import { worldOver } from "./world.ts";
+
+export interface WorldOptions {
+  /** Client URLs of the cluster: one that answers is enough. Quorate's or any other etcd. */
+  readonly seeds?: readonly string[];
+  /** Folder of an agent on this host: its cluster, its replica and its hostname are used, and no seed is needed. */
+  readonly prefix?: string;
+  /** Identity in maps and exports. Default: the agent's where `prefix` is given, else the machine's. */
+  readonly hostname?: string;
+  /** Default `/_mgmt`. */
+  readonly namespace?: string;
+  /** Of the replica. Default: `world` under the prefix, or one in the user's cache folder, by cluster and namespace. */
+  readonly folder?: string;
+  /** False: no file and no feeder, every read asks the cluster. For programs that live for one call. Default true. */
+  readonly replica?: boolean;
+  /** Seconds that what hangs on this World's session outlives a process that has died: whole ones, 2 at least. Default 10. */
+  readonly sessionTtl?: number;
+  /** A group, by name or number, whose programs may use the folder too. */
+  readonly worldGroup?: string;
+  /** Default: nothing is logged. */
+  readonly logger?: Logger;
+  /** For tests. */
+  readonly clock?: Clock;
+}
+
+const defaultSessionTtl = 10;
+
+/**
+ * Opens a World.
+ *
+ * ```ts
+ * const world = await openWorld({ seeds: ["http://127.0.0.1:2379"] });
+ * await world.str.set("motd", "hello");
+ * console.log((await world.str.get("motd")).value);
+ * await world.close();
+ * ```
+ *
+ * @throws WorldError INVALID_OPTION; PREFIX_UNUSABLE; UNAVAILABLE or DEADLINE where the cluster does not answer and no copy of it is known
+ */
+export async function openWorld(options: WorldOptions): Promise<World> {
+  const doing = { what: "open the World" };
+  try {
+    const { prefix, namespace = "/_mgmt", clock = systemClock, logger: log } = options;
+    const agent = prefix === undefined ? undefined : await agentIn(prefix);
+    const hostname = options.hostname ?? agent?.hostname ?? machineName();
+    if (!isHostname(hostname)) throw refused("hostname", `${JSON.stringify(hostname)} is not a host name`);
+    const sessionTtlMs = ttlMsOf(options.sessionTtl ?? defaultSessionTtl);
+    const seeds = seedsIn(options, agent);
+    const folder = options.folder ?? (prefix === undefined ? undefined : join(prefix, "world"));
+    const replica = await openReplica({
+      endpoints: seeds,
+      namespace,
+      clock,
+      ...(folder === undefined ? {} : { folder }),
+      ...(agent?.clusterId === undefined ? {} : { clusterId: agent.clusterId }),
+      ...(options.replica === undefined ? {} : { replica: options.replica }),
+      ...(options.worldGroup === undefined ? {} : { worldGroup: options.worldGroup }),
+      ...(log === undefined ? {} : { log }),
+    });
+    const opened = { replica, writes: new ReplicaWrites(replica, log === undefined ? {} : { log }) };
+    const keys = keysUnder(namespace);
+    const world = worldOver({ hostname, keys, clock, log, sessionTtlMs, connect: () => Promise.resolve(opened) });
+    return world;
+  } catch (error) {
+    throw asWorldError(error, doing);
+  }
+}
+
+/** What an agent has written of itself. */
+interface Agent {
+  readonly hostname: string | undefined;
+  readonly clusterId: string | undefined;
+  readonly endpoints: readonly string[];
+}
+
+/** Undefined where this user may not read it, or there is none: then the replica's folder has to know. */
+async function agentIn(prefix: string): Promise<Agent | undefined> {
+  const file = join(prefix, "state.json");
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "EACCES" || code === "ENOTDIR") return undefined;
+    throw refused("prefix", `${file} cannot be read: ${messageOf(error)}`);
+  }
+  try {
+    const state = JSON.parse(text) as Readonly<Record<string, unknown>>;
+    const { hostname, clusterId, endpoints } = state;
+    return {
+      hostname: typeof hostname === "string" ? hostname : undefined,
+      clusterId: typeof clusterId === "string" ? clusterId : undefined,
+      endpoints: Array.isArray(endpoints) ? endpoints.filter((one) => typeof one === "string") : [],
+    };
+  } catch (error) {
+    throw refused("prefix", `${file} is no agent's state: ${messageOf(error)}`);
+  }
+}
+
+function seedsIn({ seeds, prefix }: WorldOptions, agent: Agent | undefined): readonly string[] {
+  if (seeds === undefined && prefix === undefined) {
+    throw refused(
+      "seeds",
+      "neither seeds nor the prefix of an agent is given",
+      'like openWorld({ seeds: ["http://127.0.0.1:2379"] })',
+    );
+  }
+  for (const seed of seeds ?? []) {
+    if (typeof seed !== "string" || !/^https?:\/\/[^/]+\/?$/.test(seed) || !URL.canParse(seed)) {
+      throw refused("seeds", `${JSON.stringify(seed)} is not of the form http://HOST:PORT`);
+    }
+  }
+  return [...new Set([...(seeds ?? []).map((seed) => seed.replace(/\/$/, "")), ...(agent?.endpoints ?? [])])];
+}
+
+function refused(option: string, state: string, hint?: string): WorldError {
+  return new WorldError("INVALID_OPTION", `Cannot open the World: ${state}`, { hint, data: { option } });
+}

@@ -1,0 +1,56 @@
+/** What happens to the items of a watch, by their keys: before it is told in the words of one API. */
+export type News<T> =
+  | { readonly kind: "snapshot"; readonly items: ReadonlyMap<string, T>; readonly revision: number }
+  | { readonly kind: "changes" | "resynced"; readonly changes: ReadonlyMap<string, Difference<T>>; readonly revision: number }
+  | { readonly kind: "state"; readonly live: boolean; readonly lagMs: number };
+
+/** One of both at least is there. */
+export interface Difference<T> {
+  readonly before: T | undefined;
+  readonly after: T | undefined;
+}
+
+export interface Handler<T> {
+  /** The next news of a promise that is pending wait at the source. */
+  readonly onNews: (news: News<T>) => void | Promise<void>;
+  /** Nothing comes any more. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** Where news come from: begins, and ends with the returned function. */
+export type Source<T> = (handler: Handler<T>) => () => void;
+
+export type DataNews<T> = Exclude<News<T>, { readonly kind: "state" }>;
+
+/** Two that follow each other as one; undefined where together they are nothing. */
+export function merge<T>(first: DataNews<T>, then: DataNews<T>): DataNews<T> | undefined {
+  if (then.kind === "snapshot") return then;
+  const { revision } = then;
+  if (first.kind === "snapshot") {
+    const items = new Map(first.items);
+    for (const [key, { after }] of then.changes) {
+      if (after === undefined) items.delete(key);
+      else items.set(key, after);
+    }
+    return { kind: "snapshot", items, revision };
+  }
+  const changes = new Map(first.changes);
+  for (const [key, { before, after }] of then.changes) {
+    const earlier = changes.get(key);
+    const merged = { before: earlier === undefined ? before : earlier.before, after };
+    if (merged.before === undefined && after === undefined) changes.delete(key);
+    else changes.set(key, merged);
+  }
+  if (changes.size === 0) return undefined;
+  return { kind: first.kind === "resynced" ? "resynced" : then.kind, changes, revision };
+}
+
+/** Without changes between two that are equal; undefined where nothing is left. */
+export function withoutEqual<T>(news: News<T>, equal: (before: T, after: T) => boolean): News<T> | undefined {
+  if (news.kind !== "changes" && news.kind !== "resynced") return news;
+  const changes = [...news.changes].filter(
+    ([, { before, after }]) => before === undefined || after === undefined || !equal(before, after),
+  );
+  if (changes.length === news.changes.size) return news;
+  return changes.length === 0 ? undefined : { ...news, changes: new Map(changes) };
+}

@@ -1,0 +1,148 @@
+import { Observable } from "rxjs";
+import type { Change, ListEvent, ValueEvent, Watch, WatchOptions } from "../api/common.ts";
+import type { Context } from "../context.ts";
+import { asWorldError } from "../error.ts";
+import { invalid } from "../write.ts";
+import { Iteration } from "./iteration.ts";
+import type { IterationOptions } from "./iteration.ts";
+import { withoutEqual } from "./news.ts";
+import type { Difference, News, Source } from "./news.ts";
+import { settled } from "./settle.ts";
+
+/** A watch as users see it. */
+class WorldWatch<T, E> extends Observable<E> implements Watch<E> {
+  readonly #iterate: () => AsyncIterator<E, undefined>;
+
+  constructor(from: Source<T>, render: (news: News<T>) => E, options: IterationOptions) {
+    super((subscriber) => {
+      const { signal } = options;
+      const complete = (): void => {
+        subscriber.complete();
+      };
+      if (signal?.aborted === true) {
+        complete();
+        return;
+      }
+      signal?.addEventListener("abort", complete, { once: true });
+      const end = from({
+        onNews: (news) => {
+          subscriber.next(render(news));
+        },
+        onFailure: (error) => {
+          subscriber.error(error);
+        },
+      });
+      return () => {
+        signal?.removeEventListener("abort", complete);
+        end();
+      };
+    });
+    this.#iterate = () => new Iteration(from, render, options);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<E, undefined> {
+    return this.#iterate();
+  }
+}
+
+const defaultBuffer = 1_000;
+
+/** What is wrong with the arguments of a watch is told by the watch. */
+export function failing<E>(make: () => Watch<E>): Watch<E> {
+  try {
+    return make();
+  } catch (error) {
+    const failure = asWorldError(error, { what: "watch" });
+    const source: Source<never> = (handler) => {
+      handler.onFailure(failure);
+      return () => undefined;
+    };
+    return new WorldWatch<never, E>(source, (news) => news as E, { coalesce: false, buffer: 1, signal: undefined });
+  }
+}
+
+function watchOf<T, E>(
+  context: Context,
+  inner: Source<T>,
+  options: Omit<WatchOptions<never>, "equal">,
+  equal: ((before: T, after: T) => boolean) | undefined,
+  render: (news: News<T>) => E,
+): Watch<E> {
+  const { settle, coalesce = false, buffer = defaultBuffer, signal } = options;
+  if (!(Number.isInteger(buffer) && buffer >= 1)) throw invalid("buffer", "has to be a whole number, 1 at least");
+  if (equal !== undefined && typeof equal !== "function") throw invalid("equal", "has to be a function");
+  let source = equal === undefined ? inner : differing(inner, equal);
+  if (settle !== undefined) {
+    const { minMs, maxMs = 10 * minMs } = settle;
+    if (!(minMs > 0 && maxMs >= minMs)) throw invalid("settle", "needs minMs above 0, and maxMs not below it");
+    source = settled(source, { minMs, maxMs }, context.clock);
+  }
+  return new WorldWatch(source, render, { coalesce, buffer, signal });
+}
+
+function differing<T>(source: Source<T>, equal: (before: T, after: T) => boolean): Source<T> {
+  return (handler) => {
+    let failed = false;
+    const end = source({
+      onNews: (news) => {
+        if (failed) return;
+        let different: News<T> | undefined;
+        try {
+          different = withoutEqual(news, equal);
+        } catch (error) {
+          // What the user's function throws is the user's to see.
+          failed = true;
+          queueMicrotask(() => {
+            end();
+          });
+          handler.onFailure(error);
+          return;
+        }
+        return different === undefined ? undefined : handler.onNews(different);
+      },
+      onFailure: handler.onFailure,
+    });
+    return end;
+  };
+}
+
+/** Of several items. @throws WorldError INVALID_OPTION */
+export function listWatch<T>(
+  context: Context,
+  source: Source<T>,
+  options: WatchOptions<T>,
+  order: (a: T, b: T) => number,
+): Watch<ListEvent<T>> {
+  return watchOf(context, source, options, options.equal, (news): ListEvent<T> => {
+    if (news.kind === "state") return news;
+    const { revision } = news;
+    if (news.kind === "snapshot") return { kind: "snapshot", items: [...news.items.values()].sort(order), revision };
+    return { kind: news.kind, changes: [...news.changes.values()].map(changeOf), revision };
+  });
+}
+
+function changeOf<T>({ before, after }: Difference<T>): Change<T> {
+  return after === undefined ? { type: "deleted", previous: before! } : { type: "set", item: after, previous: before };
+}
+
+/** Of one value, which has one key. @throws WorldError INVALID_OPTION */
+export function valueWatch<T>(
+  context: Context,
+  source: Source<{ readonly value: T; readonly modRevision: number }>,
+  options: WatchOptions<T>,
+): Watch<ValueEvent<T>> {
+  const { equal } = options;
+  const equalItems =
+    equal === undefined ? undefined : (a: { readonly value: T }, b: { readonly value: T }): boolean => equal(a.value, b.value);
+  return watchOf(context, source, options, equalItems, (news): ValueEvent<T> => {
+    if (news.kind === "state") return news;
+    const { revision } = news;
+    if (news.kind === "snapshot") {
+      const [item] = news.items.values();
+      return { kind: "snapshot", value: item?.value, modRevision: item?.modRevision ?? 0, revision };
+    }
+    const [change] = news.changes.values();
+    const { before, after } = change!;
+    return { kind: news.kind, value: after?.value, previous: before?.value, modRevision: after?.modRevision ?? 0, revision };
+  });
+}

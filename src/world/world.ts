@@ -1,0 +1,96 @@
+import { Observable } from "rxjs";
+import type { World, WorldStatus } from "./api/world.ts";
+import { Context } from "./context.ts";
+import type { ContextParts } from "./context.ts";
+import { batch } from "./parts/batch.ts";
+import { deploysOf } from "./parts/deploys.ts";
+import { elect, leaderOnly, lock } from "./parts/lock.ts";
+import { membersOf } from "./parts/members.ts";
+import { resourcesOf } from "./parts/resources.ts";
+import { Sessions, session } from "./parts/session.ts";
+import { idealClusterSizeOf } from "./parts/size.ts";
+import { strMapOf, strOf } from "./parts/strings.ts";
+
+/** A World over a connection that is made with the first use. */
+export function worldOver(parts: ContextParts): World {
+  const context = new Context(parts);
+  const sessions = new Sessions(context);
+  const close = (): Promise<void> => context.close();
+  return {
+    hostname: parts.hostname,
+    namespace: parts.keys.namespace,
+    str: strOf(context, sessions),
+    strmap: strMapOf(context, sessions),
+    resource: resourcesOf(context, sessions),
+    deploy: deploysOf(context),
+    idealClusterSize: idealClusterSizeOf(context, sessions),
+    members: membersOf(context),
+    session: (options = {}) => session(context, sessions, options),
+    lock: (name, options = {}) => lock(context, name, options),
+    elect: (name, options = {}) => elect(context, sessions, name, options),
+    leaderOnly: (name, job, options = {}) => leaderOnly(context, sessions, name, job, options),
+    batch: (fill, options = {}) => batch(context, sessions, fill, options),
+    get status() {
+      return statusOf(context);
+    },
+    status$: statusesOf(context),
+    ready: async (options = {}) => {
+      const doing = { what: "get the World ready" };
+      await context.run(doing, options, async () => {
+        await (await context.open()).replica.ready(options);
+      });
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function statusOf({ opened, over, malformed }: Context): WorldStatus {
+  const replica = opened?.replica.status;
+  return {
+    state: over.aborted ? "closed" : (replica?.state ?? "starting"),
+    because: replica?.because ?? [],
+    folder: replica?.folder,
+    clusterId: replica?.clusterId,
+    endpoints: replica?.endpoints ?? [],
+    revision: replica?.revision ?? 0,
+    ageMs: replica?.ageMs ?? 0,
+    lost: replica?.lost,
+    foreign: replica?.foreign,
+    malformed: malformed.status,
+  };
+}
+
+/** Revisions come and go without being told. */
+function statusesOf(context: Context): Observable<WorldStatus> {
+  return new Observable((subscriber) => {
+    let last = "";
+    const tell = (): void => {
+      const status = statusOf(context);
+      const { revision, ageMs, ...rest } = status;
+      const text = JSON.stringify(rest);
+      if (text === last) return;
+      last = text;
+      subscriber.next(status);
+    };
+    tell();
+    let stopReplica = (): void => undefined;
+    const stopWaiting = context.onOpened(() => {
+      stopReplica = context.opened!.replica.onStatus(tell);
+      tell();
+    });
+    const stopMalformed = context.malformed.onNews(tell);
+    const onClosed = (): void => {
+      tell();
+      subscriber.complete();
+    };
+    if (context.over.aborted) subscriber.complete();
+    else context.over.addEventListener("abort", onClosed, { once: true });
+    return () => {
+      context.over.removeEventListener("abort", onClosed);
+      stopWaiting();
+      stopReplica();
+      stopMalformed();
+    };
+  });
+}
