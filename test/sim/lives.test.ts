@@ -28,6 +28,10 @@ describe("seeds that failed once", () => {
     [54, "a host that had been removed did not ask its seeds, and the only endpoint it knew had left"],
     [97, "a server that ended while its agent read the member list made the agent go round without a pause"],
     [500047, "a promotion was sent through the second endpoint, long after its gate, when its learner had died"],
+    [
+      48640,
+      "a server that was removed while its record was deleted started in vain for ever, as nobody was asked about its seat",
+    ],
     [921172, "the only voter, whose keys were deleted before it had told that it votes, asked everybody but itself"],
     [142, "a newcomer could not take a dead voter's seat, because it did not reach the dead voter"],
   ])("%i: %s", { timeout: 120_000 }, async (seed) => {

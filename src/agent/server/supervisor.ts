@@ -59,7 +59,7 @@ export class ServerSupervisor implements AsyncDisposable {
   #readAtMs = 0;
   /** Revision of the seat's key as it was heard of last; 0 without one. */
   #heard = -1;
-  /** The server ended by itself: whether the seat is still there has to be asked before it is started again. */
+  /** The server ended by itself, or did not start: whether the seat is still there has to be asked before it is started again. */
   #doubt = false;
   #crashes: number[] = [];
   #pauseUntilMs = 0;
@@ -257,7 +257,9 @@ export class ServerSupervisor implements AsyncDisposable {
     };
     this.#start = task()
       .catch((error: unknown) => {
-        if (!own.aborted) this.#crashed(role.memberId, error);
+        if (own.aborted) return;
+        this.#doubt = true;
+        this.#crashed(role.memberId, error);
       })
       .finally(() => {
         this.#start = undefined;
