@@ -85,6 +85,21 @@ export function within<T>(
   });
 }
 
+/** Settles as the promise does, or rejects with the signal's reason; the promise goes on for others that wait for it. */
+export function raced<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    const release = (): void => {
+      signal.removeEventListener("abort", abort);
+    };
+    promise.then(resolve, reject).then(release, release);
+  });
+}
+
 /** Rejects with the signal's reason once it fires; never resolves. For `firstOf` and `Promise.race`. */
 export function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

@@ -5,6 +5,8 @@ import type { ServerExit } from "../embed/index.ts";
 import type { AgentOptions } from "./options.ts";
 import { resolveOptions, type ResolvedOptions } from "./resolve.ts";
 import { AgentLife } from "./life.ts";
+import { OwnWorld } from "./own-world.ts";
+import type { World } from "../world/index.ts";
 import { thisMachine, type Machine, type RunningServer } from "./machine.ts";
 import type { AgentExit, AgentStatus } from "./status.ts";
 
@@ -35,6 +37,7 @@ export class Agent implements AsyncDisposable {
   readonly err$: Observable<unknown>;
   readonly #status: BehaviorSubject<AgentStatus>;
   readonly #life: AgentLife;
+  readonly #ownWorld: OwnWorld;
 
   /** Use {@link startAgent}. */
   constructor(options: ResolvedOptions, deps: AgentDeps) {
@@ -47,10 +50,15 @@ export class Agent implements AsyncDisposable {
     this.status$ = this.#status.asObservable();
     this.err$ = errors.asObservable();
     const machine = deps.machine ?? thisMachine;
+    const clock = deps.clock ?? systemClock;
+    const log = loggerOf(options);
+    const ownWorld = new OwnWorld(options, clock, log);
+    this.#ownWorld = ownWorld;
     this.#life = new AgentLife(options, {
       machine,
-      clock: deps.clock ?? systemClock,
-      log: loggerOf(options),
+      clock,
+      log,
+      world: ownWorld,
       proof: machine.randomBytes(16).toString("hex"),
       onStatus: (status) => {
         this.#status.next(status);
@@ -73,6 +81,15 @@ export class Agent implements AsyncDisposable {
       for (const subject of [serverReady, serverExited, errors, this.#status]) subject.complete();
       return exit;
     });
+  }
+
+  /**
+   * The World of this host, over the replica under the agent's prefix; the agent's hostname is its identity. What is asked of it before the
+   * agent has joined waits for that, within each call's own time. It is closed with the agent, while etcd can still be told. Nothing of it
+   * is started before its first use.
+   */
+  get world(): World {
+    return this.#ownWorld.world;
   }
 
   /** What it knows now. */

@@ -25,6 +25,7 @@ import { tellIgnoredPolicy, tellIgnoredSize } from "./own-flags.ts";
 import { Parts } from "./parts.ts";
 import { announceRestart, endRestart } from "./restart.ts";
 import type { Machine, RunningServer } from "./machine.ts";
+import type { OwnWorld } from "./own-world.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 import { Self, firstAppearance } from "./self.ts";
 import { keepSpace } from "./server/space.ts";
@@ -40,6 +41,8 @@ interface LifeDeps {
   readonly log: Logger;
   /** Key of the proof this agent gives at pre-flight. */
   readonly proof: string;
+  /** What its program has asked of the World. */
+  readonly world: OwnWorld;
   readonly onStatus: (status: AgentStatus) => void;
   readonly onServerReady: (server: RunningServer) => void;
   readonly onServerExited: (exit: ServerExit) => void;
@@ -94,7 +97,7 @@ export class AgentLife {
     const signal = AbortSignal.any([outer, this.#stopping.signal]);
     let exit: AgentExit;
     try {
-      exit = await this.#live(signal);
+      exit = await this.#live(signal).finally(() => this.#deps.world.close());
     } catch (error) {
       if (signal.aborted) exit = { exitCode: 0, error: undefined, how: "stopped", notice: undefined };
       else exit = { exitCode: error instanceof QuorateError ? error.exitCode : 1, error, how: "failed", notice: undefined };
@@ -278,6 +281,7 @@ export class AgentLife {
           living,
         ),
       );
+      this.#deps.world.isAt({ folder: prefix.folder, clusterId: seen.clusterId, endpoints: client.endpoints.urls() });
       if (options.replica) {
         const warm = {
           folder: joinPath(prefix.folder, "world"),
@@ -316,6 +320,7 @@ export class AgentLife {
         // The session ends while the server still serves it, so that the keys go at once and not with the lease.
         this.#self.phase = "stopping";
         this.#self.tell();
+        await this.#deps.world.close();
         if (leftOver?.how !== "left" && closed === undefined)
           await this.#stopInPlace(prefix, client, this.#waitMs(signal, leftOver));
         present.abort(new DOMException("The agent ends", "AbortError"));

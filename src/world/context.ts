@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
-import { passOn } from "../clock.ts";
+import { passOn, raced } from "../clock.ts";
 import type { Clock } from "../clock.ts";
 import { Deadlines } from "../etcd/deadlines.ts";
+import { inTime } from "../etcd/signals.ts";
 import type { EtcdClient } from "../etcd/index.ts";
 import type { Keys } from "../keys.ts";
 import type { CallOptions } from "./api/common.ts";
@@ -26,6 +27,10 @@ export interface Opened {
 }
 
 export const defaultTimeoutMs = 5_000;
+/** For writes that are under way when the World is closed. */
+const lastWritesMs = 1_000;
+/** Timers take no more. */
+const longestMs = 2 ** 31 - 1;
 
 /** What all parts of one World stand on: its connection, its deadlines, and its end. */
 export class Context {
@@ -77,6 +82,19 @@ export class Context {
     return this.opened;
   }
 
+  async #openInTime(doing: Doing, options: CallOptions, patient: boolean): Promise<void> {
+    if (patient && options.timeoutMs === undefined) {
+      await raced(this.open(), options.signal ?? this.over);
+      return;
+    }
+    const limit = this.limit(options, doing);
+    try {
+      await raced(this.open(), limit.signal);
+    } finally {
+      limit.end();
+    }
+  }
+
   async client(): Promise<EtcdClient> {
     return (this.opened ?? (await this.open())).replica.client;
   }
@@ -94,12 +112,13 @@ export class Context {
     this.#over.signal.throwIfAborted();
   }
 
-  /** Runs one call; whatever it fails with becomes a WorldError. */
-  async run<T>(doing: Doing, options: CallOptions, call: () => Promise<T>): Promise<T> {
+  /** Runs one call, once there is a connection; whatever it fails with becomes a WorldError. `patient`: that may take for ever. */
+  async run<T>(doing: Doing, options: CallOptions, call: () => Promise<T>, patient = false): Promise<T> {
     try {
       checkCall(options, doing);
       this.throwIfClosed();
       options.signal?.throwIfAborted();
+      if (this.opened === undefined) await this.#openInTime(doing, options, patient);
       return await call();
     } catch (error) {
       throw this.failure(error, doing, options);
@@ -144,12 +163,24 @@ export class Context {
     return (this.#closed ??= this.#close());
   }
 
+  /** Waits for it, and no longer than so many milliseconds. */
+  async #atMost(ms: number, settled: Promise<unknown> | undefined): Promise<void> {
+    const enough = new AbortController();
+    const over = this.clock.sleep(ms, enough.signal).catch(() => undefined);
+    await Promise.race([over, settled]);
+    enough.abort(inTime);
+    await over;
+  }
+
   async #close(): Promise<void> {
     this.#over.abort(new WorldError("CLOSED", "Cannot use the World: it was closed"));
     const opened = this.opened ?? (await this.#opening?.catch(() => undefined));
     await Promise.allSettled([...this.#held].map((close) => close()));
-    await opened?.writes.close();
+    const written = opened?.writes.close();
+    await this.#atMost(lastWritesMs, written);
+    // What still waits for an answer ends with its connection.
     await opened?.replica.close();
+    await written;
     this.#deadlines.close();
   }
 }
@@ -157,9 +188,9 @@ export class Context {
 /** @throws WorldError INVALID_OPTION */
 function checkCall({ timeoutMs, signal }: CallOptions, { what, key }: Doing): void {
   const given: unknown = signal;
-  if (timeoutMs !== undefined && !(timeoutMs > 0)) {
-    const details = { key, data: { option: "timeoutMs" } };
-    throw new WorldError("INVALID_OPTION", `Cannot ${what}: timeoutMs is ${timeoutMs}, and has to be more than 0`, details);
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= longestMs)) {
+    const state = `timeoutMs is ${timeoutMs}, and has to be more than 0, and ${longestMs} at most`;
+    throw new WorldError("INVALID_OPTION", `Cannot ${what}: ${state}`, { key, data: { option: "timeoutMs" } });
   }
   if (given !== undefined && !(given instanceof AbortSignal)) {
     throw new WorldError("INVALID_OPTION", `Cannot ${what}: signal is no AbortSignal`, { key, data: { option: "signal" } });

@@ -7,8 +7,9 @@ import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
 import { isHostname, keysUnder } from "../keys.ts";
 import type { World } from "./api/world.ts";
+import { connect } from "./connect.ts";
+import { defaultTimeoutMs } from "./context.ts";
 import { WorldError, asWorldError } from "./error.ts";
-import { openReplica, ReplicaWrites } from "./replica/index.ts";
 import { ttlMsOf } from "./ttl.ts";
 import { worldOver } from "./world.ts";
 
@@ -53,13 +54,13 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const doing = { what: "open the World" };
   try {
     const { prefix, namespace = "/_mgmt", clock = systemClock, logger: log } = options;
-    const agent = prefix === undefined ? undefined : await agentIn(prefix);
+    const agent = prefix === undefined ? undefined : await agentThatKnows(prefix, (options.seeds ?? []).length > 0, clock);
     const hostname = options.hostname ?? agent?.hostname ?? machineName();
     if (!isHostname(hostname)) throw refused("hostname", `${JSON.stringify(hostname)} is not a host name`);
     const sessionTtlMs = ttlMsOf(options.sessionTtl ?? defaultSessionTtl);
     const seeds = seedsIn(options, agent);
     const folder = options.folder ?? (prefix === undefined ? undefined : join(prefix, "world"));
-    const replica = await openReplica({
+    const opened = await connect({
       endpoints: seeds,
       namespace,
       clock,
@@ -69,7 +70,6 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       ...(options.worldGroup === undefined ? {} : { worldGroup: options.worldGroup }),
       ...(log === undefined ? {} : { log }),
     });
-    const opened = { replica, writes: new ReplicaWrites(replica, log === undefined ? {} : { log }) };
     const keys = keysUnder(namespace);
     const world = worldOver({ hostname, keys, clock, log, sessionTtlMs, connect: () => Promise.resolve(opened) });
     return world;
@@ -83,6 +83,16 @@ interface Agent {
   readonly hostname: string | undefined;
   readonly clusterId: string | undefined;
   readonly endpoints: readonly string[];
+}
+
+/** One that was started just now finds its cluster first. */
+async function agentThatKnows(prefix: string, isKnown: boolean, clock: Clock): Promise<Agent | undefined> {
+  const untilMs = clock.nowMs() + defaultTimeoutMs;
+  for (;;) {
+    const agent = await agentIn(prefix);
+    if (isKnown || agent === undefined || agent.endpoints.length > 0 || clock.nowMs() >= untilMs) return agent;
+    await clock.sleep(100, new AbortController().signal);
+  }
 }
 
 /** Undefined where this user may not read it, or there is none: then the replica's folder has to know. */

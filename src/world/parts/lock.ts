@@ -1,4 +1,5 @@
 import { passOn } from "../../clock.ts";
+import { isRetryable } from "../../errors.ts";
 import { campaign, lock as wireLock } from "../../etcd/index.ts";
 import type { Fence } from "../api/common.ts";
 import type { Leadership, Lock, TtlOptions } from "../api/world.ts";
@@ -6,9 +7,11 @@ import type { Context } from "../context.ts";
 import { WorldError, asWorldError } from "../error.ts";
 import { checkKey, checkName, shown } from "../names.ts";
 import { ttlMsOf } from "../ttl.ts";
-import type { Sessions } from "./session.ts";
+import type { OwnSession, Sessions } from "./session.ts";
 
 const lockTimeoutMs = 60_000;
+/** Between two candidacies of one that waits for ever. */
+const againMs = 250;
 
 export async function lock(context: Context, name: string, options: TtlOptions): Promise<Lock> {
   const doing = { what: `get the lock ${shown(name)}` };
@@ -70,7 +73,7 @@ function checked(check: () => unknown, doing: { readonly what: string; readonly 
 
 export async function elect(context: Context, sessions: Sessions, name: string, options: TtlOptions): Promise<Leadership> {
   const doing = { what: `lead ${shown(name)}` };
-  return await context.run(doing, options, async () => {
+  const call = async (): Promise<Leadership> => {
     checkName("the name of an election", name);
     const prefix = `${checkKey(context.keys.elections.key(name))}/`;
     const ttlMs = options.ttl === undefined ? context.sessionTtlMs : ttlMsOf(options.ttl);
@@ -78,39 +81,55 @@ export async function elect(context: Context, sessions: Sessions, name: string, 
     const limit = options.timeoutMs === undefined ? undefined : context.limit(options, doing);
     const stop = passOn([limit?.signal ?? options.signal, context.over], waiting);
     try {
-      const { clock, log, hostname } = context;
-      const client = await context.client();
-      const session = await sessions.open(ttlMs, waiting.signal);
-      try {
-        const logged = log === undefined ? {} : { log };
-        const leading = await campaign(
-          { client, session: session.wire, prefix, value: hostname, clock, ...logged },
-          waiting.signal,
-        );
-        const facts = { ...doing, key: leading.key };
-        const letGo = context.hold(() => resign());
-        const resign = async (): Promise<void> => {
-          letGo();
-          await leading.resign();
-          await session.close();
-        };
-        return {
-          key: leading.key,
-          revision: leading.revision,
-          signal: translated(leading.signal, facts),
-          check: () => checked(() => leading.fence(), facts),
-          resign,
-          [Symbol.asyncDispose]: resign,
-        };
-      } catch (error) {
-        await session.close();
-        throw error;
+      for (;;) {
+        try {
+          return await stand(context, await sessions.open(ttlMs, waiting.signal), { prefix, ...doing }, waiting.signal);
+        } catch (error) {
+          waiting.signal.throwIfAborted();
+          if (!isRetryable(error)) throw error;
+          context.log?.debug({ err: error, election: name }, "standing again");
+          await context.clock.sleep(againMs, waiting.signal);
+        }
       }
     } finally {
       stop();
       limit?.end();
     }
-  });
+  };
+  return await context.run(doing, options, call, true);
+}
+
+/** One candidacy: until it leads, or its session is lost. */
+async function stand(
+  context: Context,
+  session: OwnSession,
+  { prefix, what }: { readonly prefix: string; readonly what: string },
+  signal: AbortSignal,
+): Promise<Leadership> {
+  try {
+    const { clock, log, hostname } = context;
+    const logged = log === undefined ? {} : { log };
+    const client = await context.client();
+    const leading = await campaign({ client, session: session.wire, prefix, value: hostname, clock, ...logged }, signal);
+    const facts = { what, key: leading.key };
+    const letGo = context.hold(() => resign());
+    const resign = async (): Promise<void> => {
+      letGo();
+      await leading.resign();
+      await session.close();
+    };
+    return {
+      key: leading.key,
+      revision: leading.revision,
+      signal: translated(leading.signal, facts),
+      check: () => checked(() => leading.fence(), facts),
+      resign,
+      [Symbol.asyncDispose]: resign,
+    };
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
 }
 
 export async function leaderOnly<T>(

@@ -1,3 +1,4 @@
+import { raced } from "../../clock.ts";
 import { Session as WireSession } from "../../etcd/index.ts";
 import type { Session } from "../api/common.ts";
 import type { TtlOptions } from "../api/world.ts";
@@ -46,20 +47,6 @@ export class Sessions {
       signal.removeEventListener("abort", abort);
     }
   }
-}
-
-/** Rejects with the signal's reason; the promise goes on for the others that wait for it. */
-export function raced<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      reject(signal.reason as Error);
-    };
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener("abort", abort);
-    });
-  });
 }
 
 /** A session as users see it. */

@@ -221,6 +221,7 @@ export class Copy {
     this.#burn();
     this.#drop();
     await this.#closing;
+    await this.#link?.ended();
   }
 
   #take(): void {

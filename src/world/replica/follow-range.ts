@@ -42,14 +42,21 @@ export class FollowRange implements Following {
     this.#file = deps.file;
     this.#onLive = onLive;
     this.#open = () =>
-      new RangeCopy(deps.client, range, deps.clock, randomUUID(), {
-        onNews: () => {
-          this.pump();
+      new RangeCopy(
+        deps.client,
+        range,
+        deps.clock,
+        randomUUID(),
+        {
+          onNews: () => {
+            this.pump();
+          },
+          onEnd: (error) => {
+            this.#inner.end(error);
+          },
         },
-        onEnd: (error) => {
-          this.#inner.end(error);
-        },
-      });
+        select,
+      );
     this.#inner = new Subscription(
       range,
       onNews,

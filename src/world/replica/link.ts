@@ -23,6 +23,9 @@ const mostCrashes = 2;
 /** A feeder that ends by itself this often in a row cannot be had. */
 const mostFailures = 3;
 
+/** How long the end of a feeder is waited for that was started here. */
+const endMs = 1_000;
+
 /**
  * The connection of one user to the feeder of a folder. It starts one where there is none, and again when that has died: of several
  * users one wins, by the folder's lock, and all use its feeder.
@@ -87,12 +90,12 @@ export class FeederLink implements AsyncDisposable {
     if (this.#socket !== undefined) send(this.#socket, message);
   }
 
-  /** Whether the feeder that was started here has ended; waits for it. True where none was. */
-  async ended(mostMs: number): Promise<boolean> {
+  /** Whether the feeder that was started here has ended; waits for it, for a second: others may use it. True where none was. */
+  async ended(): Promise<boolean> {
     const child = this.#child;
     if (child === undefined) return true;
     const never = new AbortController();
-    const late = this.#clock.sleep(mostMs, never.signal).then(
+    const late = this.#clock.sleep(endMs, never.signal).then(
       () => false,
       () => true,
     );

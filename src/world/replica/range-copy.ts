@@ -7,7 +7,9 @@ import { Follow } from "./follow.ts";
 import type { FollowTarget } from "./follow.ts";
 import type { Relist } from "./protocol.ts";
 import { revisionOfChange } from "./snapshot.ts";
+import { selectedOf } from "./subscription.ts";
 import type { Source } from "./subscription.ts";
+import type { Select } from "./types.ts";
 import { named, rawChange, readPage } from "./wire.ts";
 import type { Position } from "./wire.ts";
 
@@ -15,11 +17,12 @@ import type { Position } from "./wire.ts";
 const mostWaiting = 10_000;
 const pageSize = 1_000;
 
-/** One range in this process's memory, kept by a watch of its own: what a subscription reads from where there is no replica. */
+/** What is followed of one range, in this process's memory, kept by a watch of its own: what a subscription reads from where there is no replica. */
 export class RangeCopy implements FollowTarget {
   readonly #client: EtcdClient;
   readonly #range: KeyRange;
   readonly #onNews: () => void;
+  readonly #select: Select;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   readonly #name: string;
@@ -37,10 +40,12 @@ export class RangeCopy implements FollowTarget {
     clock: Clock,
     name: string,
     { onNews, onEnd }: { readonly onNews: () => void; readonly onEnd: (error: unknown) => void },
+    select: Select = () => "entry",
   ) {
     this.#client = client;
     this.#range = range;
     this.#onNews = onNews;
+    this.#select = select;
     this.#name = name;
     const follow = new Follow(client, range, this, clock, this.#stop.signal);
     this.#running = follow.run({ cause: "empty", why: "" }).catch((error: unknown) => {
@@ -80,9 +85,7 @@ export class RangeCopy implements FollowTarget {
           : { type: "del", key: raw.key.toString("utf8"), revision: raw.revision };
       const revision = revisionOfChange(change);
       if (revision <= known) continue;
-      if (change.type === "put") this.#entries.set(change.entry.key, change.entry);
-      else this.#entries.delete(change.key);
-      this.#log.push(change);
+      this.#keep(change);
       this.#at = { ...this.#at!, revision: Math.max(this.#at!.revision, revision) };
     }
     if (this.#log.length > mostWaiting) {
@@ -90,6 +93,17 @@ export class RangeCopy implements FollowTarget {
       this.#logFrom = this.#at!.revision;
     }
     this.#onNews();
+  }
+
+  #keep(change: LoggedChange): void {
+    if (change.type === "del") {
+      if (this.#entries.delete(change.key)) this.#log.push(change);
+      return;
+    }
+    const entry = selectedOf(change.entry, this.#select);
+    if (entry === undefined) return;
+    this.#entries.set(entry.key, entry);
+    this.#log.push({ type: "put", entry });
   }
 
   progress(revision: number): void {
@@ -104,7 +118,7 @@ export class RangeCopy implements FollowTarget {
       const options = { endpoint: from.endpoint, revision, limit: pageSize, signal };
       const page = await readPage(this.#client, { start, end: this.#range.end }, options);
       revision ||= page.revision;
-      for (const entry of page.entries) entries.push(named(entry));
+      entries.push(...page.entries.flatMap((entry) => selectedOf(named(entry), this.#select) ?? []));
       const last = page.entries.at(-1);
       if (!page.more || last === undefined) break;
       start = Buffer.concat([last.key, Buffer.from([0])]);

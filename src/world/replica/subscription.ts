@@ -151,11 +151,7 @@ export class Subscription implements Following {
 
   #selected(entries: readonly Entry[]): readonly Entry[] {
     const select = this.#select;
-    if (select === undefined) return entries;
-    return entries.flatMap((entry) => {
-      const selected = select(entry.key);
-      return selected === "nothing" ? [] : [selected === "entry" ? entry : withoutValue(entry)];
-    });
+    return select === undefined ? entries : entries.flatMap((entry) => selectedOf(entry, select) ?? []);
   }
 
   #take(change: LoggedChange): EntryChange {
@@ -179,6 +175,12 @@ export class Subscription implements Following {
     puts.sort((a, b) => revisionOfChange(a) - revisionOfChange(b));
     return [...puts, ...[...gone].map((key) => this.#take({ type: "del", key, revision }))];
   }
+}
+
+/** What of an entry is followed. */
+export function selectedOf(entry: Entry, select: Select): Entry | undefined {
+  const selected = select(entry.key);
+  return selected === "nothing" ? undefined : selected === "entry" ? entry : withoutValue(entry);
 }
 
 const noValue = new Uint8Array(0);

@@ -16,9 +16,6 @@ export interface WarmOptions {
   readonly log: Logger;
 }
 
-/** How long it is waited for when we were its last user, or may have been. */
-const goneMs = 1_000;
-
 /**
  * Keeps the feeder of a folder running, as one of its users, and never opens the file: a process that does so cannot be harmed by it.
  * Where no replica can be kept, that is logged, and nothing else. Ends by the signal only.
@@ -52,6 +49,6 @@ export async function keepReplicaWarm(options: WarmOptions, signal: AbortSignal)
     return await aborted(signal);
   } finally {
     await link.close();
-    if (!(await link.ended(goneMs))) log.debug("the feeder goes on: somebody else uses it");
+    if (!(await link.ended())) log.debug("the feeder goes on: somebody else uses it");
   }
 }
