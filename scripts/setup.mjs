@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, wri
 import { constants, tmpdir, userInfo } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { findEtcd } from "../src/embed/store.mjs";
+import { findEtcd, installEtcd } from "../src/embed/store.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
@@ -115,6 +115,24 @@ function removeOutputs(before, wanted) {
 /** Makes sure of an etcd: see src/embed/store.mjs for where it is looked for. */
 export function ensureEtcd() {
   return stoppable((signal) => findEtcd({ log: say, signal }));
+}
+
+/**
+ * Installs the etcds of other suites, where they can be had: for the tests of `npm run test:full`.
+ *
+ * @param {readonly string[]} suites
+ */
+export async function ensureEtcdsOf(suites) {
+  for (const suite of suites) {
+    try {
+      await stoppable((signal) => installEtcd({ suite, log: say, signal }));
+    } catch (error) {
+      if (error instanceof Stopped) throw error;
+      say(
+        `the etcd of ${suite} cannot be had, so nothing is tested with it: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    }
+  }
 }
 
 /** What ends a step when the process is told to stop. */

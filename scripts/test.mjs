@@ -1,7 +1,8 @@
 // npm test: set-up, the checks, then the tests; `npm test -- test/chooser` runs a part, without the checks. With --full also the
 // slow ones, all of them on every other etcd of the store, beside them the rest of 100,000 lives of the simulation, then the mutants,
 // and last and alone the benchmarks, each of which fails when it misses its goal. QUORATE_TEST_LIVES lives are among the tests (2,000
-// by default), and QUORATE_TEST_FULL_LIVES in all.
+// by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in QUORATE_TEST_SUITES are fetched for it (those of Debian that
+// are older than the newest, by default).
 // The last line is `N passed, N failed, N skipped`.
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
@@ -11,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { listEtcds } from "../src/embed/store.mjs";
 import { check } from "./check.mjs";
 import { endParts, runBeside, runPart, stopAtSignals, tellParts, timed } from "./parts.mjs";
-import { ensureBuild, ensureEtcd, ensurePackages, fail } from "./setup.mjs";
+import { ensureBuild, ensureEtcd, ensureEtcdsOf, ensurePackages, fail } from "./setup.mjs";
 
 /** @import { TestResults } from "./test-reporter.mjs" */
 
@@ -27,6 +28,7 @@ const lives = {
   amongTests: wholeOf("QUORATE_TEST_LIVES", 2_000),
   inAll: wholeOf("QUORATE_TEST_FULL_LIVES", 100_000),
 };
+const suites = (process.env["QUORATE_TEST_SUITES"] ?? "trixie,bookworm").split(",").filter((suite) => suite !== "");
 const seedsBeside = `seeds ${lives.amongTests + 1} to ${lives.inAll}`;
 /** @type {ReturnType<typeof runBeside> | undefined} */
 let beside;
@@ -37,6 +39,7 @@ try {
   if (part.length === 0 && !(await timed("checks", check))) count.failed += 1;
   await ensureBuild();
   const etcd = await ensureEtcd();
+  if (full && part.length === 0) await ensureEtcdsOf(suites);
   if (full && part.length === 0 && lives.inAll > lives.amongTests) beside = playLives();
   // The tests find what is given or in the store by themselves.
   await testWith(etcd, etcd.from === "path");

@@ -5,7 +5,7 @@ import { isAlive } from "../support/etcd-server.ts";
 import { eventually } from "../support/eventually.ts";
 import { project, type Project } from "../support/project.ts";
 
-const lives = { QUORATE_TEST_LIVES: "2", QUORATE_TEST_FULL_LIVES: "6" };
+const lives = { QUORATE_TEST_LIVES: "2", QUORATE_TEST_FULL_LIVES: "6", QUORATE_TEST_SUITES: "" };
 
 /** A project whose parts of `npm run test:full` are short, and say what they were asked. */
 function short(files: Readonly<Record<string, string>>, asked: Readonly<Record<string, string>> = lives): Project {
