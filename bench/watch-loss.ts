@@ -8,7 +8,7 @@
  */
 import { Etcd3 } from "etcd3";
 import { systemClock as clock } from "../src/clock.ts";
-import { EtcdClient, watchRange } from "../src/etcd/index.ts";
+import { compact, EtcdClient, watchRange } from "../src/etcd/index.ts";
 import { endOf } from "../src/keys.ts";
 import { startEtcd } from "../test/support/etcd-process.ts";
 import { FaultyProxy } from "../test/support/proxy.ts";
@@ -62,8 +62,7 @@ const incidents: readonly Incident[] = [
     write: async (direct, prefix) => {
       for (const name of ["a", "b", "c"]) await direct.put(prefix + name, "2");
       const { revision } = await direct.del(`${prefix}there`);
-      const kind = { what: "compact", repeatable: true, writes: true };
-      await direct.caller.run(kind, {}, ({ kv }) => kv.compact({ revision, physical: true }));
+      await compact(direct, revision, {});
       return 4;
     },
   },
