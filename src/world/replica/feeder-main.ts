@@ -12,6 +12,10 @@ import { copySealed } from "./seal.ts";
 // Whoever started it may be gone: nothing is to end it but its last user.
 process.on("SIGHUP", () => undefined);
 process.on("SIGINT", () => undefined);
+const left = new AbortController();
+process.on("SIGTERM", () => {
+  left.abort();
+});
 
 const settings = JSON.parse(process.argv[2] ?? "") as FeederSettings;
 const folder = new ReplicaFolder(settings.folder);
@@ -22,10 +26,10 @@ const flocked = await tryFlock(lock.fd);
 if (flocked === "held") process.exitCode = feederExit.another;
 else if (typeof flocked === "object") throw new Error(`${folder.lockPath} cannot be locked: flock ends with ${flocked.status}`);
 else {
-  const left = await estate();
+  const found = await estate();
   // The wire takes longer to load than a file to be judged: both at once.
   const { feed } = await import("./feeder.ts");
-  await feed(settings, folder, left);
+  await feed(settings, folder, found, left.signal);
 }
 await lock.close();
 

@@ -24,9 +24,17 @@ const judgedMs = 1_000;
 /** A user that does not read is told the latest only, once it reads again. */
 const mostUnsent = 64 * 1024;
 
-/** Feeds one folder until its last user has gone; the folder is locked. `left`: what an earlier feeder left there. */
-export async function feed(settings: FeederSettings, folder: ReplicaFolder, left: Estate | undefined): Promise<void> {
-  await new Feeder(settings, folder, left).run();
+/**
+ * Feeds one folder until its last user has gone; the folder is locked. `left`: what an earlier feeder left there. `unwanted` fires when
+ * whoever started it has gone: nobody is waited for any more.
+ */
+export async function feed(
+  settings: FeederSettings,
+  folder: ReplicaFolder,
+  left: Estate | undefined,
+  unwanted: AbortSignal,
+): Promise<void> {
+  await new Feeder(settings, folder, left).run(unwanted);
 }
 
 class Feeder {
@@ -74,8 +82,12 @@ class Feeder {
     });
   }
 
-  async run(): Promise<void> {
+  async run(unwanted: AbortSignal): Promise<void> {
     const server = await this.#listen();
+    if (unwanted.aborted) this.#leaveIfAlone();
+    unwanted.addEventListener("abort", () => {
+      this.#leaveIfAlone();
+    });
     try {
       this.#endpoints = [...new Set([...this.#settings.endpoints, ...(this.#left?.record.endpoints ?? [])])];
       const first = await this.#generations.inherit(this.#left, this.#settings.clusterId, this.#settings.distrust);

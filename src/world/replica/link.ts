@@ -237,7 +237,11 @@ export class FeederLink implements AsyncDisposable {
         const good = code === feederExit.done || code === feederExit.another;
         resolve(good ? undefined : `it ended with ${signal ?? `exit code ${code}`}`);
       });
-      leave = () => resolve(undefined);
+      leave = () => {
+        // It may wait still for whoever started it to come.
+        child.kill("SIGTERM");
+        resolve(undefined);
+      };
       this.#over.signal.addEventListener("abort", leave, { once: true });
     });
     this.#over.signal.removeEventListener("abort", leave);

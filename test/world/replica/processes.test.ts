@@ -1,3 +1,4 @@
+import { readFileSync, readdirSync } from "node:fs";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { compact } from "../../../src/etcd/index.ts";
@@ -81,6 +82,33 @@ test("two reader processes see every change, in order, once, without seeds, with
   }
   for (const ms of afterMs) expect(ms).toBeLessThan(50);
 });
+
+test("a feeder that nobody waited for ends with whoever started it", async () => {
+  const folder = await replicaFolder();
+  const first = await openReplica({ clock, endpoints: etcd.urls, folder });
+  await first.ready({ timeoutMs: 20_000 });
+  await first.close();
+  await eventually("its end", () => feedersOf(folder).length === 0);
+  for (let i = 0; i < 3; i++) {
+    // The file that was sealed is read before the feeder is there.
+    const replica = await openReplica({ clock, endpoints: etcd.urls, folder });
+    await replica.get(nameOf("none"), { read: "linearizable" });
+    await replica.close();
+    // A feeder whose first user never comes waits for that one 10 s.
+    await eventually("no feeder", () => feedersOf(folder).length === 0, 5_000);
+  }
+});
+
+function feedersOf(folder: string): string[] {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      const args = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      return args.includes("feeder-main") && args.includes(folder);
+    } catch {
+      return false;
+    }
+  });
+}
 
 describe("a start", () => {
   test("that finds the history resumes from its revision: nothing is listed", async () => {
