@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { passOn, raced } from "../clock.ts";
 import type { Clock } from "../clock.ts";
-import { Deadlines } from "../etcd/deadlines.ts";
+import { Deadlines } from "../etcd/index.ts";
 import { inTime } from "../etcd/signals.ts";
 import type { EtcdClient } from "../etcd/index.ts";
 import type { Keys } from "../keys.ts";
