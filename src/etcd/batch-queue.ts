@@ -43,6 +43,12 @@ export interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
+/** One transaction on its way: whether it has left, and whether somebody has taken back what is in it before that. */
+export interface Flight {
+  sent: boolean;
+  withdrawn: boolean;
+}
+
 /** What is written together or not at all, and who waits for it. Several wait for one key's latest value. */
 export interface Unit {
   readonly compare: readonly Compare[];
@@ -55,6 +61,8 @@ export interface Unit {
   bytes: number;
   readonly sinceMs: number;
   waiters: Waiter[];
+  /** The last one that it was taken for. */
+  flight: Flight | undefined;
   /** It does not fit into a transaction that first looks whether there is anything to do. */
   loud?: true;
 }
@@ -92,7 +100,17 @@ export function unitOf({ compare, ops, single, sinceMs, fence, looks = noLooks }
   }
   const all = fence === undefined ? compare : [...compare, fence];
   for (const one of all) bytes += overhead + one.key.length + ("value" in one ? one.value.length : 0);
-  return { compare: all, ops, looks: single ? [{ range: keys[0]! }] : looks, single, keys, bytes, sinceMs, waiters: [] };
+  return {
+    compare: all,
+    ops,
+    looks: single ? [{ range: keys[0]! }] : looks,
+    single,
+    keys,
+    bytes,
+    sinceMs,
+    waiters: [],
+    flight: undefined,
+  };
 }
 
 /** Refuses what relies on a session that is over; returns what may still be sent. */
@@ -167,10 +185,10 @@ export class BatchQueue {
     return unit;
   }
 
-  /** Takes back what still waits. Returns false when it does not. */
+  /** Takes back what still waits, here or for a connection. Returns false when it does not. */
   remove(unit: Unit, waiter: Waiter): boolean {
     const at = this.#waiting.indexOf(unit);
-    if (at === -1) return false;
+    if (at === -1) return withdrawn(unit, waiter);
     unit.waiters = unit.waiters.filter((one) => one !== waiter);
     this.#writes--;
     if (unit.waiters.length === 0) {
@@ -249,6 +267,15 @@ export class BatchQueue {
     if (this.#waiting.length === 0) this.#tails = new Map();
     else for (const unit of units) for (const key of unit.keys) if (this.#tails.get(key) === unit) this.#tails.delete(key);
   }
+}
+
+/** The transaction that it is in does not leave then: what else is in it goes with another. */
+function withdrawn(unit: Unit, waiter: Waiter): boolean {
+  const { flight } = unit;
+  if (flight === undefined || flight.sent) return false;
+  flight.withdrawn = true;
+  unit.waiters = unit.waiters.filter((one) => one !== waiter);
+  return true;
 }
 
 /** One key, no condition. */

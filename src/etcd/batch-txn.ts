@@ -2,7 +2,7 @@ import type { IRequestOp, IResponseOp, ITxnRequest } from "etcd3";
 import { QuorateError } from "../errors.ts";
 import type { Marker } from "./batch-marker.ts";
 import { holds, isQuiet, opsOf, sameAs } from "./batch-queue.ts";
-import type { Unit, WriteOp, Written } from "./batch-queue.ts";
+import type { Flight, Unit, WriteOp, Written } from "./batch-queue.ts";
 import { compare, keyValue, requestOp } from "./codec.ts";
 import type { KeyValue } from "./types.ts";
 
@@ -14,22 +14,21 @@ export interface Answer {
   readonly revision: number;
 }
 
-const noSession = { check: (): void => undefined, over: false };
-
-/** Of all writes of a transaction; `over` tells that it was asked, and one was. */
-export function sessionOf(units: readonly Unit[]): { check(): void; readonly over: boolean } {
+/** Of all writes of a transaction, asked right before it leaves; `over` tells that it was asked, and is not to leave as it is. */
+export function sessionOf(units: readonly Unit[], flight?: Flight): { check(): void; readonly over: boolean } {
   const sessions = new Set<{ check(): void }>();
   for (const { waiters } of units) for (const { session } of waiters) if (session !== undefined) sessions.add(session);
-  if (sessions.size === 0) return noSession;
   let over = false;
   return {
     check: () => {
       try {
+        if (flight?.withdrawn === true) throw new QuorateError("CLOSED", "Cannot write a batch: a part of it was withdrawn");
         for (const session of sessions) session.check();
       } catch (error) {
         over = true;
         throw error;
       }
+      if (flight !== undefined) flight.sent = true;
     },
     get over() {
       return over;

@@ -1,10 +1,11 @@
 import type { Logger } from "pino";
+import { passOn } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { Markers } from "./batch-marker.ts";
 import { BatchQueue, admitted, isPlain, isQuiet, unitOf } from "./batch-queue.ts";
 import { BatchSender } from "./batch-sender.ts";
 import { requestOf, sessionOf, tellAnswer, unknown, whatOf } from "./batch-txn.ts";
-import type { Look, Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
+import type { Look, Flight, Unit, Waiter, When, WriteOp, Written } from "./batch-queue.ts";
 import type { EtcdClient } from "./client.ts";
 import { mayHaveHappened, reasonOf } from "./failure.ts";
 import type { Compare } from "./types.ts";
@@ -60,7 +61,7 @@ const noKeys: ReadonlySet<string> = new Set();
  * Every write is applied once at most, also when an answer is lost: then the batch finds out from etcd what became of it. Where
  * that cannot be done in time it rejects with OUTCOME_UNKNOWN, and never with anything else once the write may have happened.
  *
- * A write whose signal fires while it waits is withdrawn, and rejects with the signal's reason. One that was sent rejects at once with
+ * A write whose signal fires before it is sent is withdrawn, and rejects with the signal's reason. One that was sent rejects at once with
  * OUTCOME_UNKNOWN.
  *
  * All writes throw QuorateError BUSY (too many wait: await `room()`), ETCD_REFUSED, OUTCOME_UNKNOWN, CLOSED, and, with nothing written,
@@ -80,6 +81,8 @@ export class Batch implements AsyncDisposable {
   readonly #wanted = new Set<() => void>();
   #mostOps: number;
   #scheduled = false;
+  /** When a transaction was answered last. */
+  #answeredMs = -Infinity;
   #closed: Promise<void> | undefined;
 
   constructor(client: EtcdClient, options: BatchOptions = {}) {
@@ -115,10 +118,10 @@ export class Batch implements AsyncDisposable {
       let wake!: () => void;
       const woken = new Promise<void>((resolve) => (wake = resolve));
       this.#wanted.add(wake);
-      signal?.addEventListener("abort", wake, { once: true });
+      const release = passOn([signal], { abort: wake });
       await woken;
       this.#wanted.delete(wake);
-      signal?.removeEventListener("abort", wake);
+      release();
     }
     signal?.throwIfAborted();
   }
@@ -180,10 +183,7 @@ export class Batch implements AsyncDisposable {
       if (this.#queue.remove(joined, waiter)) plain.reject(signal.reason as Error);
       else plain.reject(unknown(whatOf(unit), "it was sent when it was given up", signal.reason));
     };
-    const settle = (): void => {
-      signal.removeEventListener("abort", abort);
-    };
-    signal.addEventListener("abort", abort, { once: true });
+    const settle = passOn([signal], { abort });
   }
 
   /** Everything that is asked for in one go is to go together. */
@@ -226,7 +226,10 @@ export class Batch implements AsyncDisposable {
 
   #refuseOld(): void {
     if (this.#queue.size === 0) return;
-    for (const unit of this.#queue.takeOlder(this.#client.clock.nowMs() - 2 * this.#timeoutMs)) {
+    const nowMs = this.#client.clock.nowMs();
+    // What waits behind others that are being written is not late by that: its caller knows how long to wait.
+    if (nowMs - this.#answeredMs < this.#timeoutMs) return;
+    for (const unit of this.#queue.takeOlder(nowMs - 2 * this.#timeoutMs)) {
       const details = { retryable: true, data: { outcome: "none" } };
       const error = new QuorateError("DEADLINE", `Cannot ${whatOf(unit)}: it was not its turn in time`, details);
       for (const waiter of unit.waiters) waiter.reject(error);
@@ -234,13 +237,18 @@ export class Batch implements AsyncDisposable {
   }
 
   async #write(lane: number, given: readonly Unit[]): Promise<void> {
+    const flight: Flight = { sent: false, withdrawn: false };
+    for (const unit of given) unit.flight = flight;
     const marker = this.#markers.nextNow(lane) ?? (await this.#markers.next(lane));
     const units = admitted(given);
     if (units.length === 0) return;
+    // What was withdrawn up to here is not among them.
+    flight.withdrawn = false;
     const request = requestOf(marker, units);
-    const session = sessionOf(units);
+    const session = sessionOf(units, flight);
     try {
       const answer = await this.#sender.send(request, { timeoutMs: this.#timeoutMs, session });
+      this.#answeredMs = this.#client.clock.nowMs();
       if (!answer.succeeded) {
         // Somebody has taken the marker away; nothing was written.
         this.#markers.abandon(lane);
@@ -250,7 +258,7 @@ export class Batch implements AsyncDisposable {
       if (tellAnswer(units, answer)) this.#markers.advance(lane);
     } catch (error) {
       if (!(error instanceof QuorateError) || error.code === "OUTCOME_UNKNOWN") throw error;
-      // One of the sessions ended while the request waited for a connection: nothing was sent.
+      // One of the sessions ended, or a write was withdrawn, while the request waited for a connection: nothing was sent.
       if (session.over) this.#queue.putBack(admitted(units));
       else if (mayHaveHappened(error)) await this.#sender.findOut(lane, units, marker, request, error, this.#mostOps);
       else await this.#refused(lane, units, error);

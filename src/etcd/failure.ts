@@ -119,7 +119,7 @@ export function mayHaveHappened(failure: QuorateError): boolean {
 }
 
 /** What the client, the session or the caller says itself, before anything is sent. */
-const own: ReadonlySet<string> = new Set(["CLOSED", "SESSION_LOST", "LEADERSHIP_LOST", "REFUSED"]);
+const own: ReadonlySet<string> = new Set(["CLOSED", "SESSION_LOST", "LOCK_LOST", "LEADERSHIP_LOST", "REFUSED"]);
 
 /** Whether the failure is the endpoint's: another endpoint may answer, and this one is better left alone for a while. */
 export function isOfEndpoint(failure: QuorateError): boolean {

@@ -131,8 +131,9 @@ export function asWorldError(error: unknown, { what, key }: Doing, signal?: Abor
   if (!(error instanceof QuorateError)) throw error;
   const code = codeOf(error);
   if (code === undefined) throw error;
-  const { retryable, hint, data } = error;
-  const outcome = data["outcome"] === "unknown" ? "unknown" : "none";
+  const { retryable, hint } = error;
+  // Of what was sent only a write can have happened, and that one says so by its code: a read that was not answered has done nothing.
+  const outcome = code === "OUTCOME_UNKNOWN" ? "unknown" : "none";
   const state = states[code];
   return new WorldError(code, `Cannot ${what}: ${state ?? stateOf(error)}`, {
     retryable,
