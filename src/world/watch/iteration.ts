@@ -1,3 +1,4 @@
+import { passOn } from "../../clock.ts";
 import type { DataNews, News, Source } from "./news.ts";
 import { merge } from "./news.ts";
 
@@ -19,9 +20,7 @@ export class Iteration<T, E> implements AsyncIterator<E, undefined> {
   readonly #queue: News<T>[] = [];
   readonly #waiting: Waiting<E>[] = [];
   readonly #end: () => void;
-  readonly #onAbort = (): void => {
-    this.#finish();
-  };
+  readonly #release: () => void;
   /** Lets the source go on. */
   #room: (() => void) | undefined;
   #failure: { readonly error: unknown } | undefined;
@@ -34,9 +33,14 @@ export class Iteration<T, E> implements AsyncIterator<E, undefined> {
     if (signal?.aborted === true) {
       this.#over = true;
       this.#end = () => undefined;
+      this.#release = () => undefined;
       return;
     }
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    this.#release = passOn([signal], {
+      abort: () => {
+        this.#finish();
+      },
+    });
     this.#end = source({
       onNews: (news) => this.#take(news),
       onFailure: (error) => {
@@ -115,7 +119,7 @@ export class Iteration<T, E> implements AsyncIterator<E, undefined> {
   #close(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#release();
     this.#end();
     this.#letGo();
   }

@@ -1,4 +1,5 @@
 import { Observable } from "rxjs";
+import { passOn } from "../../clock.ts";
 import type { Change, ListEvent, ValueEvent, Watch, WatchOptions } from "../api/common.ts";
 import type { Context } from "../context.ts";
 import { asWorldError } from "../error.ts";
@@ -16,14 +17,15 @@ class WorldWatch<T, E> extends Observable<E> implements Watch<E> {
   constructor(from: Source<T>, render: (news: News<T>) => E, options: IterationOptions) {
     super((subscriber) => {
       const { signal } = options;
-      const complete = (): void => {
-        subscriber.complete();
-      };
       if (signal?.aborted === true) {
-        complete();
+        subscriber.complete();
         return;
       }
-      signal?.addEventListener("abort", complete, { once: true });
+      const release = passOn([signal], {
+        abort: () => {
+          subscriber.complete();
+        },
+      });
       const end = from({
         onNews: (news) => {
           subscriber.next(render(news));
@@ -33,7 +35,7 @@ class WorldWatch<T, E> extends Observable<E> implements Watch<E> {
         },
       });
       return () => {
-        signal?.removeEventListener("abort", complete);
+        release();
         end();
       };
     });
