@@ -1,7 +1,7 @@
 /**
  * What the wire and the replica are worth: in one run against one etcd, beside npm etcd3 and beside one bare call each.
  *
- *   npm run bench -- world [--seconds 0.5] [--only sets,reads,bare,catch-up,warm,cold,takeover]
+ *   npm run bench -- world [--seconds 0.5] [--only sets,reads,bare,catch-up,warm,cold,takeover,resources,deploys,fan-out]
  *
  * Exits 1 where a goal is missed. A start is what a program waits for: from opening to the first read that is fresh, the start of the
  * feeder's process included; how much of it a feeder with nothing to do takes is said beside it.
@@ -21,6 +21,7 @@ import type * as World from "../src/world/replica/index.ts";
 import type { Replica } from "../src/world/replica/index.ts";
 import { startEtcd } from "../test/support/etcd-process.ts";
 import { isAlive } from "../test/support/etcd-server.ts";
+import { deploys, fanOut, resources } from "./world/api.ts";
 
 // What is measured is what a program gets: the built package. Sources that a test tool has rewritten are slower.
 const built = async <T>(path: string): Promise<T> => (await import(new URL(`../dist/${path}`, import.meta.url).href)) as T;
@@ -31,7 +32,7 @@ const { openReplica } = await built<typeof World>("world/replica/index.js");
 const never = new AbortController().signal;
 const at = process.argv.indexOf("--seconds");
 const seconds = at >= 0 ? Number(process.argv[at + 1]) : 0.5;
-const scenarios = ["sets", "reads", "bare", "catch-up", "warm", "cold", "takeover"] as const;
+const scenarios = ["sets", "reads", "bare", "catch-up", "warm", "cold", "takeover", "resources", "deploys", "fan-out"] as const;
 const onlyAt = process.argv.indexOf("--only");
 const only = onlyAt >= 0 ? (process.argv[onlyAt + 1] ?? "").split(",") : scenarios;
 const unknown = only.find((name) => !scenarios.some((one) => one === name));
@@ -295,6 +296,11 @@ try {
     tell("another feeder live after the first was killed", ms(takeMs), takeMs < 1_000, "(under 1000 ms)");
     await closed(replica);
   }
+
+  const bench = { url, theirs, newFolder, tell };
+  if (asked("resources")) await resources(bench);
+  if (asked("deploys")) await deploys(bench);
+  if (asked("fan-out")) await fanOut(bench);
 } finally {
   theirs.close();
   await ours.close();
