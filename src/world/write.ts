@@ -2,7 +2,7 @@ import { passOn } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { grantLease } from "../etcd/index.ts";
 import type { Compare, SingleOptions, WriteOp, Written as Done } from "../etcd/index.ts";
-import type { BatchWriteOptions } from "./api/batch.ts";
+import type { BatchDeleteOptions, BatchWriteOptions } from "./api/batch.ts";
 import type { CallOptions, Fence, Lease, Written } from "./api/common.ts";
 import type { Context, Opened } from "./context.ts";
 import { WorldError } from "./error.ts";
@@ -25,9 +25,18 @@ export interface Write extends Doing {
 }
 
 /** @throws WorldError INVALID_VALUE, TOO_LARGE, INVALID_OPTION */
-export function writeOf(doing: Doing & { readonly key: string }, value: string | undefined, options: BatchWriteOptions): Write {
-  const { key } = doing;
-  if (value !== undefined) checkValue(key, value);
+export function writeOf(doing: Doing & { readonly key: string }, value: string, options: BatchWriteOptions): Write {
+  // A value that is missing by mistake is not to delete anything.
+  checkValue(doing.key, value);
+  return checked(doing, value, options);
+}
+
+/** @throws WorldError INVALID_OPTION */
+export function removalOf(doing: Doing & { readonly key: string }, options: BatchDeleteOptions): Write {
+  return checked(doing, undefined, options);
+}
+
+function checked(doing: Doing & { readonly key: string }, value: string | undefined, options: BatchWriteOptions): Write {
   const { lease, ifRevision, ifAbsent, fence } = options;
   if (ifAbsent === true && ifRevision !== undefined) throw invalid("ifAbsent", "and ifRevision exclude each other");
   if (ifRevision !== undefined && !(Number.isSafeInteger(ifRevision) && ifRevision >= 0))

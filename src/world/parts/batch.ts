@@ -3,6 +3,7 @@ import type { BatchBuilder, BatchOptions, BatchResult, BatchWriteOptions } from 
 import type { Fence, Lease, Written } from "../api/common.ts";
 import type { Context, Opened } from "../context.ts";
 import { WorldError } from "../error.ts";
+import { shown } from "../names.ts";
 import {
   PartlyWritten,
   checksOf,
@@ -13,6 +14,7 @@ import {
   opsOf,
   patiently,
   refusal,
+  removalOf,
   sent,
   writeOf,
 } from "../write.ts";
@@ -68,10 +70,10 @@ export async function batch(
 function builderOf(context: Context, writes: Write[]): BatchBuilder {
   const keyed = (keyOf: (context: Context, name: string) => string, of: string): BatchBuilder["str"] => ({
     set: (name, value, options: BatchWriteOptions = {}) => {
-      writes.push(writeOf({ what: `write the ${of} ${name}`, key: keyOf(context, name) }, value, options));
+      writes.push(writeOf({ what: `write the ${of} ${shown(name)}`, key: keyOf(context, name) }, value, options));
     },
     del: (name, options = {}) => {
-      writes.push(writeOf({ what: `delete the ${of} ${name}`, key: keyOf(context, name) }, undefined, options));
+      writes.push(removalOf({ what: `delete the ${of} ${shown(name)}`, key: keyOf(context, name) }, options));
     },
   });
   return {

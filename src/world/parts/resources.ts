@@ -17,7 +17,7 @@ import { readOptions } from "../read.ts";
 import type { DirectLook, Entry, Look } from "../replica/index.ts";
 import { followed } from "../watch/followed.ts";
 import { failing, listWatch } from "../watch/watch.ts";
-import { PartlyWritten, compareOf, forEach, holdOf, invalid, patiently, sent, writeOf } from "../write.ts";
+import { PartlyWritten, compareOf, forEach, holdOf, invalid, patiently, removalOf, sent, writeOf } from "../write.ts";
 import type { Write } from "../write.ts";
 import type { Sessions } from "./session.ts";
 import { readable } from "./strings.ts";
@@ -44,7 +44,7 @@ export function deletionOf(context: Context, item: ResourceKey, fence: Fence | u
   const key = checkKey(context.keys.exported.key(id));
   const doing = { what: `delete ${item.kind} ${item.name}`, key };
   return {
-    ...writeOf(doing, undefined, fence === undefined ? {} : { fence }),
+    ...removalOf(doing, fence === undefined ? {} : { fence }),
     beside: { key: context.keys.scopes.key(id), value: undefined },
   };
 }

@@ -6,7 +6,7 @@ import { readOptions } from "../read.ts";
 import type { Entry } from "../replica/index.ts";
 import { followed } from "../watch/followed.ts";
 import { failing, listWatch, valueWatch } from "../watch/watch.ts";
-import { write, writeOf } from "../write.ts";
+import { removalOf, write, writeOf } from "../write.ts";
 import type { Sessions } from "./session.ts";
 
 /** @throws WorldError INVALID_NAME, NAME_TOO_LONG */
@@ -63,7 +63,7 @@ export function strOf(context: Context, sessions: Sessions): Str {
     del: async (name, options = {}) => {
       const what = `delete the string ${shown(name)}`;
       return await context.run({ what }, options, async () =>
-        write(context, sessions, writeOf({ what, key: keyOfString(context, name) }, undefined, options), options),
+        write(context, sessions, removalOf({ what, key: keyOfString(context, name) }, options), options),
       );
     },
     watch: (name, options = {}) =>
@@ -159,7 +159,7 @@ export function strMapOf(context: Context, sessions: Sessions): StrMap {
     del: async (name, options = {}) => {
       const what = `delete from the map ${shown(name)}`;
       return await context.run({ what }, options, async () =>
-        write(context, sessions, writeOf({ what, key: keyInMap(context, name) }, undefined, options), options),
+        write(context, sessions, removalOf({ what, key: keyInMap(context, name) }, options), options),
       );
     },
     watch: (name, options = {}) =>
