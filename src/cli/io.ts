@@ -11,6 +11,8 @@ export interface Io {
   readonly color: boolean;
   /** Width of the terminal in characters; undefined where there is none. */
   readonly columns: number | undefined;
+  /** All of standard input, once it has ended. */
+  readonly input?: (() => Promise<Uint8Array>) | undefined;
   /** Asks a person and gives the answer; absent where there is no terminal to ask at. */
   readonly ask?: ((question: string, signal: AbortSignal) => Promise<string>) | undefined;
 }
@@ -32,8 +34,15 @@ export function processIo(env: Env): Io {
     tty,
     color: wantsColor(tty, env),
     columns: tty ? process.stdout.columns : undefined,
+    input,
     ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
   };
+}
+
+async function input(): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
+  return Buffer.concat(chunks);
 }
 
 /** What is asked is no output: it goes to standard error. */

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError } from "commander";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";
+import { command, examples, givenTo, groupOf, own } from "./command-words.ts";
 import type { Io } from "./io.ts";
 import {
   agentFlags,
@@ -17,18 +18,10 @@ import {
   runSettings,
   valueOf,
   type Flag,
-  type Given,
 } from "./options.ts";
+import { addWorld } from "./world-words.ts";
 
 /** The words of the command line. What each command does is in a file of its own, loaded when it is called. */
-
-const own = (name: string, takes: string | undefined, help: string): Flag<string> => ({
-  name,
-  ...(takes === undefined ? {} : { takes }),
-  many: false,
-  help,
-  read: (texts) => texts.at(-1) ?? "",
-});
 
 const waitFlag = own("wait", undefined, "return when the cluster has that size and is settled");
 const yesFlag = own("yes", undefined, "size 0 is meant: do not ask");
@@ -106,18 +99,9 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 no quorum, 5 --wait timed 
 First steps:
   quorate demo                       five agents in this terminal
   quorate run --tmp-prefix           one agent here, on the loopback address
-  quorate status                     how the cluster is`,
+  quorate status                     how the cluster is
+  quorate world str set motd hello   what all hosts read, with \`quorate world str get motd\``,
     );
-  const command = (parent: Command, name: string, description: string, flags: readonly Flag<unknown>[]): Command => {
-    const made = parent
-      .command(name)
-      .description(description)
-      .helpOption("-h, --help", "print this help")
-      .allowExcessArguments(false);
-    for (const flag of flags) made.addOption(toOption(flag));
-    return made;
-  };
-
   const runFlags = [...Object.values(agentFlags), ...Object.values(endFlags), ...Object.values(logFlags), ignored];
   const run = command(program, "run", "run an agent until ^C", runFlags);
   run
@@ -242,10 +226,7 @@ cluster; the times are the clocks of its leaders. With --follow, -o json gives o
       done(await (await import("./events.ts")).events({ ...clientSettings(given, io.env), follow, newest }, io));
     });
 
-  const policy = program
-    .command("policy")
-    .description("what the cluster keeps to, whoever leads it: most seats, standbys, timeouts")
-    .helpOption("-h, --help", "print this help");
+  const policy = groupOf(program, "policy", "what the cluster keeps to, whoever leads it: most seats, standbys, timeouts");
   const getPolicy = command(policy, "get", "show the policy, and who was started with other flags", asking);
   getPolicy.addHelpText("after", examples("quorate policy get", "quorate policy get -o json")).action(async () => {
     done(await (await import("./policy.ts")).getPolicy(clientSettings(givenTo(getPolicy, asking), io.env), io));
@@ -265,10 +246,9 @@ Only what is typed counts here: the variables of these flags are for \`quorate r
       done(await (await import("./policy.ts")).setPolicy({ ...clientSettings(given, io.env), change }, io));
     });
 
-  const etcd = program
-    .command("etcd")
-    .description("the etcd that agents run: find it, list the store, install one")
-    .helpOption("-h, --help", "print this help");
+  addWorld(program, io, done);
+
+  const etcd = groupOf(program, "etcd", "the etcd that agents run: find it, list the store, install one");
   const whichFlags = [agentFlags.etcdBin, clientFlags.output];
   const which = command(etcd, "which", "print the path of the etcd that an agent would run", whichFlags);
   which.action(async () => {
@@ -326,29 +306,6 @@ Only what is typed counts here: the variables of these flags are for \`quorate r
   });
   return program;
 }
-
-function toOption(flag: Flag<unknown>): Option {
-  const words = `${flag.short === undefined ? "" : `-${flag.short}, `}--${flag.name}${flag.takes === undefined ? "" : ` <${flag.takes}>`}`;
-  const option = new Option(words, flag.help);
-  if (flag.takes !== undefined)
-    option.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
-  return flag.hidden === true ? option.hideHelp() : option;
-}
-
-/** What was typed, by the names of the flags. */
-function givenTo(command: Command, flags: readonly Flag<unknown>[]): Given {
-  const values = command.opts<Record<string, unknown>>();
-  return Object.fromEntries(
-    flags.map((flag) => {
-      const option = toOption(flag);
-      const value = values[option.attributeName()];
-      if (option.negate) return [flag.name, value === false ? true : undefined];
-      return [flag.name, value as readonly string[] | true | undefined];
-    }),
-  );
-}
-
-const examples = (...lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
 
 /** What commander says, in the form of every other error. */
 function usageError(text: string): string {

@@ -7,8 +7,8 @@ export interface Said {
   readonly err: string;
 }
 
-/** One command line in this process, to its end. Words are separated by single spaces. */
-export async function quorate(argv: string, more: Partial<Io> = {}): Promise<Said> {
+/** One command line in this process, to its end. Words are separated by single spaces, or given one by one. */
+export async function quorate(argv: string | readonly string[], more: Partial<Io> = {}): Promise<Said> {
   const said = { out: "", err: "" };
   const io: Io = {
     env: {},
@@ -19,6 +19,6 @@ export async function quorate(argv: string, more: Partial<Io> = {}): Promise<Sai
     columns: undefined,
     ...more,
   };
-  const code = await main(argv === "" ? [] : argv.split(" "), io);
+  const code = await main(typeof argv !== "string" ? argv : argv === "" ? [] : argv.split(" "), io);
   return { code, ...said };
 }
