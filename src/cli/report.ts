@@ -28,6 +28,7 @@ export function report(thrown: unknown): Report {
 export function inWords(message: string): string {
   return (message.split("\n")[0] ?? "")
     .replace(/\b[0-9]{1,2} [A-Z_]{4,}: /, "")
+    .replace(/^[0-9]{1,2}: /, "")
     .replace(/No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/, "$1")
     .replace(/connect ECONNREFUSED \S+/, "connection refused")
     .replace(/connect E(HOST|NET)UNREACH \S+/, "no route to it")
@@ -55,8 +56,6 @@ function withFlag(error: QuorateError): string {
 /** The chain of causes, one line each; several causes side by side (AggregateError) are lines of their own. */
 function causesOf(error: QuorateError): string[] {
   const lines: string[] = [];
-  const endpoint = error.data["endpoint"];
-  if (typeof endpoint === "string" && !error.message.includes(endpoint)) lines.push(`at ${endpoint}`);
   const walk = (cause: unknown, depth: number): void => {
     if (cause === undefined || cause === null || depth > 4) return;
     if (cause instanceof AggregateError && cause.errors.length > 0) {
@@ -70,5 +69,7 @@ function causesOf(error: QuorateError): string[] {
     if (cause instanceof Error) walk(cause.cause, depth + 1);
   };
   walk(error.cause, 0);
-  return lines;
+  const endpoint = error.data["endpoint"];
+  if (typeof endpoint !== "string" || [error.message, ...lines].some((line) => line.includes(endpoint))) return lines;
+  return [`at ${endpoint}`, ...lines];
 }

@@ -14,6 +14,15 @@ test("an error is told as what, why with the endpoint, and what to do", () => {
   });
 });
 
+test("the endpoint is named once, whoever knows it", () => {
+  const data = { endpoint: "http://a:1" };
+  const told = (cause: Error | undefined): string => report(new QuorateError("DENIED", "Cannot read it", { cause, data })).text;
+  expect(told(undefined)).toBe("error: Cannot read it\n  cause: at http://a:1\n");
+  expect(told(new QuorateError("ETCD_REFUSED", "no such user", { data }))).toBe(
+    "error: Cannot read it\n  cause: no such user (http://a:1)\n",
+  );
+});
+
 test("causes side by side are a line each", () => {
   const cause = new AggregateError([new Error("http://a:1: refused"), new Error("http://b:1: no answer")]);
   expect(report(new QuorateError("NO_QUORUM", "Cannot read the cluster", { cause })).text).toBe(
@@ -48,6 +57,9 @@ test("what gRPC and Node say is put in words", () => {
   const refused =
     "14 UNAVAILABLE: No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ";
   expect(inWords(refused)).toBe("connection refused");
+  expect(inWords("14: No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ")).toBe(
+    "connection refused",
+  );
   expect(inWords("Name resolution failed for target dns:h9: getaddrinfo ENOTFOUND h9")).toBe(
     "Name resolution failed for target dns:h9: no such host name: h9",
   );
