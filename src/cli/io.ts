@@ -33,7 +33,8 @@ export function processIo(env: Env): Io {
     err: (text) => void process.stderr.write(text),
     tty,
     color: wantsColor(tty, env),
-    columns: tty ? process.stdout.columns : undefined,
+    // A terminal that nobody has given a size says 0.
+    columns: tty && process.stdout.columns > 0 ? process.stdout.columns : undefined,
     input,
     ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
   };
