@@ -38,18 +38,36 @@ export function sessionOf(units: readonly Unit[], flight?: Flight): { check(): v
 
 /** Where all of it may come to nothing that is looked at first: the marker would make a revision. */
 export function requestOf(marker: Marker, units: readonly Unit[]): ITxnRequest {
-  const writes = [requestOp(marker.put), ...units.map(requestOfUnit)];
+  const parts = units.map(partsOf);
+  const writes = [requestOp(marker.put), ...parts.map(requestOfUnit)];
   return {
     compare: [compare(marker.compare)],
     success: units.every(isQuiet)
-      ? [{ request_txn: { compare: units.flatMap(nothingToDo), success: [], failure: writes } }]
+      ? [{ request_txn: { compare: parts.flatMap(nothingToDo), success: [], failure: writes } }]
       : writes,
     failure: [requestOp({ range: marker.key })],
   };
 }
 
-function nothingToDo(unit: Unit): ReturnType<typeof compare>[] {
-  return [...unit.compare, ...opsOf(unit).flatMap(sameAs)].map(compare);
+type Condition = ReturnType<typeof compare>;
+
+/** What a unit is made of, as it is sent: made once, though conditions may be sent twice. */
+interface UnitParts {
+  readonly unit: Unit;
+  readonly conditions: readonly Condition[];
+  readonly writes: readonly { readonly op: IRequestOp; readonly same: readonly Condition[] | undefined }[];
+}
+
+function partsOf(unit: Unit): UnitParts {
+  const writes = opsOf(unit).map((op) => ({
+    op: requestOp(op),
+    same: op.unlessSame === true ? sameAs(op).map(compare) : undefined,
+  }));
+  return { unit, conditions: unit.compare.map(compare), writes };
+}
+
+function nothingToDo({ conditions, writes }: UnitParts): Condition[] {
+  return [...conditions, ...writes.flatMap(({ same }) => same ?? [])];
 }
 
 /** Tells what came of a transaction whose marker was as it should be. Returns whether it is the next one's now. */
@@ -70,26 +88,17 @@ export function tellAnswer(units: readonly Unit[], { responses, revision }: Answ
   return looked?.succeeded !== true;
 }
 
-function requestOfUnit(unit: Unit): IRequestOp {
-  const ops = opsOf(unit);
-  if (isBare(unit)) return requestOfWrite(ops[0]!);
-  return {
-    request_txn: {
-      compare: unit.compare.map(compare),
-      success: ops.map(requestOfWrite),
-      failure: unit.looks.map(requestOp),
-    },
-  };
+function requestOfUnit({ unit, conditions, writes }: UnitParts): IRequestOp {
+  const requests = writes.map(({ op, same }) =>
+    same === undefined ? op : { request_txn: { compare: [...same], success: [], failure: [op] } },
+  );
+  if (isBare(unit)) return requests[0]!;
+  return { request_txn: { compare: [...conditions], success: requests, failure: unit.looks.map(requestOp) } };
 }
 
 /** One operation without condition: it needs no transaction of its own. */
 function isBare({ compare: conditions, ops }: Unit): boolean {
   return conditions.length === 0 && ops.length === 1;
-}
-
-function requestOfWrite(op: WriteOp): IRequestOp {
-  if (op.unlessSame !== true) return requestOp(op);
-  return { request_txn: { compare: sameAs(op).map(compare), success: [], failure: [requestOp(op)] } };
 }
 
 type Response = Partial<IResponseOp>;
