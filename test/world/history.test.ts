@@ -85,8 +85,8 @@ class Hosts {
     const others = hosts.filter((other) => other !== host);
     const agent = await this.fleet.start(host, { seeds: others });
     this.#agents.set(host, agent);
-    await agent.ready();
-    await this.fleet.settled(3, others);
+    await agent.ready(60_000);
+    await this.fleet.settled(3, others, 60_000);
   }
 
   /** Until every program has written ten more of everything: it goes on for all, whatever was done to them. */
