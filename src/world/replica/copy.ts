@@ -153,7 +153,8 @@ export class Copy {
   /** For subscriptions, which need a log. Undefined while there is no file of a feeder. What is damaged is doubted, and read from the next file. */
   source(): Source | undefined {
     const reader = this.#reader;
-    if (reader === undefined) return undefined;
+    // While the bridge is ahead, the file would tell a watch what reads have left behind.
+    if (reader === undefined || this.#bridge !== undefined) return undefined;
     try {
       return {
         revision: this.#revisionOf(reader),

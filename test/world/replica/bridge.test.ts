@@ -77,6 +77,27 @@ test.skipIf(!progressIsInOrder)(
   },
 );
 
+test.skipIf(!progressIsInOrder)("a watch that begins meanwhile is not of a time before what was read already", async () => {
+  const folder = await leftFolder();
+  const release = await withoutFeeder(folder);
+  await clientTo(etcd.urls).put(nameOf("b"), "b after");
+  const replica = await replicaOf({ endpoints: etcd.urls, folder: folder.path });
+  const { entry, revision } = await replica.get(nameOf("b"), fresh);
+  expect(textOf(entry)).toBe("b after");
+  const told = new Told(replica);
+  // The feeder has the sealed file, and cannot come further.
+  etcd.nodes[0]!.pause();
+  onTestFinished(() => etcd.nodes[0]!.resume());
+  await release();
+  await eventually("a feeder", () => replica.feederPid !== undefined);
+  expect(textOf((await replica.get(nameOf("b"))).entry)).toBe("b after");
+  etcd.nodes[0]!.resume();
+  await eventually("the snapshot", () => told.snapshots > 0);
+  const [first] = told.news;
+  expect(first?.revision).toBeGreaterThanOrEqual(revision);
+  expect(textOf(told.entries.get(nameOf("b")))).toBe("b after");
+});
+
 test("it goes over to the feeder's file while others write, and never back", async () => {
   const folder = await leftFolder();
   const release = await withoutFeeder(folder);
