@@ -137,7 +137,7 @@ export interface WatchOptions<T> {
   readonly settle?: { readonly minMs: number; readonly maxMs?: number };
   /** Whoever iterates slowly gets what happened meanwhile as one event. Default false: each revision by itself. */
   readonly coalesce?: boolean;
-  /** A change between two that are equal is not told. Default: every write is a change. */
+  /** A change is not told where it leaves what is equal to what was told last. Default: every write is a change. */
   readonly equal?: (before: T, after: T) => boolean;
   /**
    * Events that wait for a slow iteration, in memory. Default 1,000. What is more stays in the replica's log, and where that ends it is

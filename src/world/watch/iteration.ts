@@ -8,6 +8,9 @@ export interface IterationOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** What one consumer is told of the news; undefined: nothing. */
+export type Render<T, E> = (news: News<T>) => E | undefined;
+
 interface Waiting<E> {
   readonly resolve: (result: IteratorResult<E, undefined>) => void;
   readonly reject: (error: unknown) => void;
@@ -15,7 +18,7 @@ interface Waiting<E> {
 
 /** What one `for await` takes: what it has not taken yet waits here, up to a limit, and behind that at the source. */
 export class Iteration<T, E> implements AsyncIterator<E, undefined> {
-  readonly #render: (news: News<T>) => E;
+  readonly #render: Render<T, E>;
   readonly #options: IterationOptions;
   readonly #queue: News<T>[] = [];
   readonly #waiting: Waiting<E>[] = [];
@@ -26,7 +29,7 @@ export class Iteration<T, E> implements AsyncIterator<E, undefined> {
   #failure: { readonly error: unknown } | undefined;
   #over = false;
 
-  constructor(source: Source<T>, render: (news: News<T>) => E, options: IterationOptions) {
+  constructor(source: Source<T>, render: Render<T, E>, options: IterationOptions) {
     this.#render = render;
     this.#options = options;
     const { signal } = options;
@@ -66,7 +69,9 @@ export class Iteration<T, E> implements AsyncIterator<E, undefined> {
     if (this.#over) return;
     this.#push(news);
     this.#hand();
-    if (news.kind === "state" || this.#queue.length < this.#options.buffer) return;
+    const { coalesce, buffer } = this.#options;
+    // Whoever coalesces has one that waits, however much there is in it: to hold the source back would keep revisions apart.
+    if (news.kind === "state" || coalesce || this.#queue.length < buffer) return;
     return new Promise((resolve) => {
       const before = this.#room;
       this.#room = () => {
@@ -94,13 +99,23 @@ export class Iteration<T, E> implements AsyncIterator<E, undefined> {
   #hand(): void {
     while (this.#waiting.length > 0) {
       const news = this.#queue.shift();
-      if (news !== undefined) this.#waiting.shift()!.resolve({ done: false, value: this.#render(news) });
+      if (news !== undefined) this.#give(news);
       else if (this.#failure !== undefined && !this.#over) {
         this.#close();
         this.#waiting.shift()!.reject(this.#failure.error);
       } else if (this.#over) this.#waiting.shift()!.resolve({ done: true, value: undefined });
       else return;
       if (this.#queue.length < this.#options.buffer) this.#letGo();
+    }
+  }
+
+  #give(news: News<T>): void {
+    try {
+      const value = this.#render(news);
+      if (value !== undefined) this.#waiting.shift()!.resolve({ done: false, value });
+    } catch (error) {
+      this.#waiting.shift()!.reject(error);
+      this.#finish();
     }
   }
 

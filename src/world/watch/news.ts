@@ -45,12 +45,26 @@ export function merge<T>(first: DataNews<T>, then: DataNews<T>): DataNews<T> | u
   return { kind: first.kind === "resynced" ? "resynced" : then.kind, changes, revision };
 }
 
-/** Without changes between two that are equal; undefined where nothing is left. */
-export function withoutEqual<T>(news: News<T>, equal: (before: T, after: T) => boolean): News<T> | undefined {
-  if (news.kind !== "changes" && news.kind !== "resynced") return news;
-  const changes = [...news.changes].filter(
-    ([, { before, after }]) => before === undefined || after === undefined || !equal(before, after),
-  );
-  if (changes.length === news.changes.size) return news;
-  return changes.length === 0 ? undefined : { ...news, changes: new Map(changes) };
+/**
+ * For one whole watch: leaves out changes between two that are equal, where the first is what was told last. So many small ones that are
+ * each equal to the one before come through at last, and what was there before is always what was told.
+ */
+export function differing<T>(equal: (before: T, after: T) => boolean): (news: News<T>) => News<T> | undefined {
+  const told = new Map<string, T>();
+  return (news) => {
+    if (news.kind === "state") return news;
+    if (news.kind === "snapshot") {
+      for (const [key, item] of news.items) told.set(key, item);
+      return news;
+    }
+    const changes = new Map<string, Difference<T>>();
+    for (const [key, { after }] of news.changes) {
+      const before = told.get(key);
+      if (before === undefined ? after === undefined : after !== undefined && equal(before, after)) continue;
+      changes.set(key, { before, after });
+      if (after === undefined) told.delete(key);
+      else told.set(key, after);
+    }
+    return changes.size === 0 ? undefined : { ...news, changes };
+  };
 }

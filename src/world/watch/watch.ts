@@ -5,8 +5,8 @@ import type { Context } from "../context.ts";
 import { asWorldError } from "../error.ts";
 import { invalid } from "../write.ts";
 import { Iteration } from "./iteration.ts";
-import type { IterationOptions } from "./iteration.ts";
-import { withoutEqual } from "./news.ts";
+import type { IterationOptions, Render } from "./iteration.ts";
+import { differing } from "./news.ts";
 import type { Difference, News, Source } from "./news.ts";
 import { settled } from "./settle.ts";
 
@@ -14,9 +14,10 @@ import { settled } from "./settle.ts";
 class WorldWatch<T, E> extends Observable<E> implements Watch<E> {
   readonly #iterate: () => AsyncIterator<E, undefined>;
 
-  constructor(from: Source<T>, render: (news: News<T>) => E, options: IterationOptions) {
+  constructor(from: Source<T>, renderer: () => Render<T, E>, options: IterationOptions) {
     super((subscriber) => {
       const { signal } = options;
+      const render = renderer();
       if (signal?.aborted === true) {
         subscriber.complete();
         return;
@@ -28,7 +29,15 @@ class WorldWatch<T, E> extends Observable<E> implements Watch<E> {
       });
       const end = from({
         onNews: (news) => {
-          subscriber.next(render(news));
+          let event: E | undefined;
+          try {
+            event = render(news);
+          } catch (error) {
+            // What the user's function throws is the user's to see.
+            subscriber.error(error);
+            return;
+          }
+          if (event !== undefined) subscriber.next(event);
         },
         onFailure: (error) => {
           subscriber.error(error);
@@ -39,7 +48,7 @@ class WorldWatch<T, E> extends Observable<E> implements Watch<E> {
         end();
       };
     });
-    this.#iterate = () => new Iteration(from, render, options);
+    this.#iterate = () => new Iteration(from, renderer(), options);
   }
 
   [Symbol.asyncIterator](): AsyncIterator<E, undefined> {
@@ -59,7 +68,7 @@ export function failing<E>(make: () => Watch<E>): Watch<E> {
       handler.onFailure(failure);
       return () => undefined;
     };
-    return new WorldWatch<never, E>(source, (news) => news as E, { coalesce: false, buffer: 1, signal: undefined });
+    return new WorldWatch<never, E>(source, () => () => undefined, { coalesce: false, buffer: 1, signal: undefined });
   }
 }
 
@@ -72,40 +81,25 @@ function watchOf<T, E>(
 ): Watch<E> {
   const { settle, coalesce = false, buffer = defaultBuffer, signal } = options;
   if (!(Number.isInteger(buffer) && buffer >= 1)) throw invalid("buffer", "has to be a whole number, 1 at least");
-  if (equal !== undefined && typeof equal !== "function") throw invalid("equal", "has to be a function");
-  let source = equal === undefined ? inner : differing(inner, equal);
+  let source = inner;
   if (settle !== undefined) {
     const { minMs, maxMs = 10 * minMs } = settle;
     if (!(minMs > 0 && maxMs >= minMs)) throw invalid("settle", "needs minMs above 0, and maxMs not below it");
     source = settled(source, { minMs, maxMs }, context.clock);
   }
-  return new WorldWatch(source, render, { coalesce, buffer, signal });
+  const renderer = (): Render<T, E> => {
+    if (equal === undefined) return render;
+    const differ = differing(equal);
+    return (news) => {
+      const different = differ(news);
+      return different === undefined ? undefined : render(different);
+    };
+  };
+  return new WorldWatch(source, renderer, { coalesce, buffer, signal });
 }
 
-function differing<T>(source: Source<T>, equal: (before: T, after: T) => boolean): Source<T> {
-  return (handler) => {
-    let failed = false;
-    const end = source({
-      onNews: (news) => {
-        if (failed) return;
-        let different: News<T> | undefined;
-        try {
-          different = withoutEqual(news, equal);
-        } catch (error) {
-          // What the user's function throws is the user's to see.
-          failed = true;
-          queueMicrotask(() => {
-            end();
-          });
-          handler.onFailure(error);
-          return;
-        }
-        return different === undefined ? undefined : handler.onNews(different);
-      },
-      onFailure: handler.onFailure,
-    });
-    return end;
-  };
+function checkEqual(equal: unknown): void {
+  if (equal !== undefined && typeof equal !== "function") throw invalid("equal", "has to be a function");
 }
 
 /** Of several items. @throws WorldError INVALID_OPTION */
@@ -115,6 +109,7 @@ export function listWatch<T>(
   options: WatchOptions<T>,
   order: (a: T, b: T) => number,
 ): Watch<ListEvent<T>> {
+  checkEqual(options.equal);
   return watchOf(context, source, options, options.equal, (news): ListEvent<T> => {
     if (news.kind === "state") return news;
     const { revision } = news;
@@ -134,6 +129,7 @@ export function valueWatch<T>(
   options: WatchOptions<T>,
 ): Watch<ValueEvent<T>> {
   const { equal } = options;
+  checkEqual(equal);
   const equalItems =
     equal === undefined ? undefined : (a: { readonly value: T }, b: { readonly value: T }): boolean => equal(a.value, b.value);
   return watchOf(context, source, options, equalItems, (news): ValueEvent<T> => {
