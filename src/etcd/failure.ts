@@ -33,6 +33,9 @@ const passing = [
   "database space exceeded",
 ];
 
+/** The server's, in Go's words, of a request: of an answer the client says it, in its own. */
+const neverRead = /^grpc: received message larger than max/;
+
 /** Refusals that say more about the endpoint than about the request: another one may do it. */
 const elsewhere = [
   "leader changed",
@@ -61,7 +64,7 @@ export function failureOf(error: unknown, { what, endpoint, sent }: Circumstance
   if (reason === undefined) {
     if (code === deadlineExceeded) return lateFailure({ what, endpoint, sent }, undefined, error);
     // "raft: stopped" is what a server says that was just removed, or is closing.
-    const data = { endpoint, outcome, reason: details, grpcCode: code };
+    const data = { endpoint, outcome: neverRead.test(details) ? "none" : outcome, reason: details, grpcCode: code };
     if (answers.includes(code)) {
       return new QuorateError("ETCD_REFUSED", `Cannot ${what}: ${endpoint} answered with an error`, { cause: error, data });
     }

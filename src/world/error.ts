@@ -124,9 +124,13 @@ const states: Partial<Record<WorldErrorCode, string>> = {
  * @throws what it was given, when that is a bug and no failure
  */
 export function asWorldError(error: unknown, { what, key }: Doing, signal?: AbortSignal): WorldError {
-  if (error instanceof WorldError) return error;
   if (signal?.aborted === true && error === signal.reason) {
     return new WorldError("ABORTED", `Cannot ${what}: it was aborted`, { cause: error, key });
+  }
+  if (error instanceof WorldError) {
+    const { code, retryable, hint, cause } = error;
+    if (!ofHolders.has(code) || cause instanceof WorldError || error.message.startsWith(`Cannot ${what}`)) return error;
+    return new WorldError(code, `Cannot ${what}: ${stateOf(error)}`, { retryable, hint, key, cause: error });
   }
   if (!(error instanceof QuorateError)) throw error;
   const code = codeOf(error);
@@ -144,6 +148,9 @@ export function asWorldError(error: unknown, { what, key }: Doing, signal?: Abor
     data: factsOf(error),
   });
 }
+
+/** What a session, a lock or a leadership says of itself: a call that relies on it says what it could not do. */
+const ofHolders: ReadonlySet<WorldErrorCode> = new Set(["SESSION_LOST", "LOCK_LOST", "LEADERSHIP_LOST", "CLOSED"]);
 
 function codeOf(error: QuorateError): WorldErrorCode | undefined {
   const reason = typeof error.data["reason"] === "string" ? error.data["reason"] : "";

@@ -5,7 +5,7 @@ import type { Compare, SingleOptions, WriteOp, Written as Done } from "../etcd/i
 import type { BatchDeleteOptions, BatchWriteOptions } from "./api/batch.ts";
 import type { CallOptions, Fence, Lease, Written } from "./api/common.ts";
 import type { Context, Opened } from "./context.ts";
-import { WorldError } from "./error.ts";
+import { WorldError, asWorldError } from "./error.ts";
 import type { Doing } from "./error.ts";
 import { checkValue, textOf } from "./names.ts";
 import { ttlMsOf } from "./ttl.ts";
@@ -112,8 +112,16 @@ export async function write(context: Context, sessions: Sessions, one: Write, op
 /** A value that may be unchanged goes out three times, and etcd takes 1.5 MiB at once: a larger one is looked at before. */
 const largestCompared = 128 * 1024;
 
-/** Sends it. @throws WorldError CONFLICT, FENCED */
+/** Sends it. @throws WorldError, which has its key; the signal's reason */
 export async function sent(opened: Opened, one: Write, hold: Hold, signal: AbortSignal): Promise<Written> {
+  try {
+    return await sentUnlessThere(opened, one, hold, signal);
+  } catch (error) {
+    throw error === signal.reason ? error : asWorldError(error, one);
+  }
+}
+
+async function sentUnlessThere(opened: Opened, one: Write, hold: Hold, signal: AbortSignal): Promise<Written> {
   const isLarge =
     one.value !== undefined && one.value.length * 3 > largestCompared && Buffer.byteLength(one.value) > largestCompared;
   if (isLarge && one.fence === undefined) {
