@@ -19,6 +19,8 @@ export interface ContextParts {
   readonly sessionTtlMs: number;
   /** Called with the first use, and again where it failed. */
   readonly connect: () => Promise<Opened>;
+  /** Where there is a connection already. It ends with the World. */
+  readonly opened?: Opened;
 }
 
 export interface Opened {
@@ -50,7 +52,7 @@ export class Context {
   #opening: Promise<Opened> | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor({ hostname, keys, clock, log, sessionTtlMs, connect }: ContextParts) {
+  constructor({ hostname, keys, clock, log, sessionTtlMs, connect, opened }: ContextParts) {
     this.hostname = hostname;
     this.keys = keys;
     this.clock = clock;
@@ -58,6 +60,7 @@ export class Context {
     this.sessionTtlMs = sessionTtlMs;
     this.malformed = new MalformedKeys(log);
     this.#connect = connect;
+    this.opened = opened;
     this.#deadlines = new Deadlines(clock);
   }
 

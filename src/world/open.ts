@@ -71,8 +71,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       ...(log === undefined ? {} : { log }),
     });
     const keys = keysUnder(namespace);
-    const world = worldOver({ hostname, keys, clock, log, sessionTtlMs, connect: () => Promise.resolve(opened) });
-    return world;
+    return worldOver({ hostname, keys, clock, log, sessionTtlMs, connect: () => Promise.resolve(opened), opened });
   } catch (error) {
     throw asWorldError(error, doing);
   }
@@ -120,7 +119,7 @@ async function agentIn(prefix: string): Promise<Agent | undefined> {
 }
 
 function seedsIn({ seeds, prefix }: WorldOptions, agent: Agent | undefined): readonly string[] {
-  if (seeds === undefined && prefix === undefined) {
+  if ((seeds === undefined || seeds.length === 0) && prefix === undefined) {
     throw refused(
       "seeds",
       "neither seeds nor the prefix of an agent is given",
