@@ -7,6 +7,13 @@ const { looking = false, ...options } = JSON.parse(process.argv[2] ?? "{}");
 const world = await openWorld(options);
 const { hostname } = world;
 
+// Without it nothing would keep a program alive that only holds what it has written.
+const staying = setInterval(() => undefined, 60_000);
+process.once("SIGTERM", () => {
+  clearInterval(staying);
+  void world.close().then(() => say({ msg: "closed" }));
+});
+
 if (looking) {
   const entries = [(await world.strmap.get("up")).value.get(hostname), (await world.strmap.get("known")).value.get(hostname)];
   const strings = [(await world.str.get(`up of ${hostname}`)).value, (await world.str.get(`known of ${hostname}`)).value];
@@ -26,10 +33,3 @@ if (looking) {
   const { leaseId } = await world.session();
   say({ msg: "written", leaseId, ownLeaseId: own.leaseId });
 }
-
-// Without it nothing would keep a program alive that only holds what it has written.
-const staying = setInterval(() => undefined, 60_000);
-process.once("SIGTERM", () => {
-  clearInterval(staying);
-  void world.close().then(() => say({ msg: "closed" }));
-});
