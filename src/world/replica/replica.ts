@@ -140,7 +140,10 @@ export class Replica implements AsyncDisposable {
     throwIfClosed(this.#over.signal, "a look");
     this.#directReads++;
     const { signal, timeoutMs = defaultTimeoutMs } = options;
-    return await lookDirectly(this.client, this.keys, { timeoutMs, ...(signal === undefined ? {} : { signal }) }, direct);
+    const limits = { timeoutMs, ...(signal === undefined ? {} : { signal }) };
+    const looked = await lookDirectly(this.client, this.keys, limits, direct);
+    this.#came("several keys", options.read, looked.revision);
+    return looked;
   }
 
   /** {@link getSync} for a range. */
@@ -252,12 +255,17 @@ export class Replica implements AsyncDisposable {
       ...(signal === undefined ? {} : { signal }),
       ...(limit === undefined ? {} : { limit }),
     });
-    if (typeof read === "object" && "atLeast" in read && page.revision < read.atLeast) {
-      const message = `Cannot read ${range.start} as of revision ${read.atLeast}: the cluster is at ${page.revision}`;
-      throw new QuorateError("STALE", message, { retryable: true, data: { revision: page.revision, outcome: "none" } });
-    }
-    this.#floor.raise(page.revision);
+    this.#came(range.start, read, page.revision);
     return page;
+  }
+
+  /** The cluster was read at that revision. @throws QuorateError STALE where more was wanted */
+  #came(what: string, read: ReadOptions["read"], revision: number): void {
+    if (typeof read === "object" && "atLeast" in read && revision < read.atLeast) {
+      const message = `Cannot read ${what} as of revision ${read.atLeast}: the cluster is at ${revision}`;
+      throw new QuorateError("STALE", message, { retryable: true, data: { revision, outcome: "none" } });
+    }
+    this.#floor.raise(revision);
   }
 
   #point(): { revision: number; ageMs: number } {
