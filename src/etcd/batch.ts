@@ -165,7 +165,7 @@ export class Batch implements AsyncDisposable {
         const state = `${this.#queue.writes} writes are waiting already`;
         throw new QuorateError("BUSY", `Cannot ${whatOf(unit)}: ${state}`, { retryable: true, data: { outcome: "none" } });
       }
-      const waiter: Waiter = { op, session, resolve, reject };
+      const waiter: Waiter = { op, session, patient: signal !== undefined, resolve, reject };
       if (signal === undefined) this.#queue.add(unit, waiter);
       else this.#addAbortable(unit, waiter, signal);
       this.#schedule();

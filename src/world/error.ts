@@ -46,8 +46,8 @@ export type WorldErrorCode = Extract<
 >;
 
 /**
- * What a call that failed has done to the store: nothing; all that it was to do (an export that wrote its resources, and failed at what
- * came then); or nobody knows, or a part of it.
+ * What a call that failed has done to the store: nothing; all that it was to write (an export that could not delete then what was to go);
+ * or nobody knows, or a part of it.
  */
 export type Outcome = "none" | "applied" | "unknown";
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { openWorld } from "../../src/world/index.ts";
+import { WorldError, openWorld } from "../../src/world/index.ts";
 import type { Exported, ListEvent, Resource, World } from "../../src/world/index.ts";
 import {
   badKey,
@@ -361,6 +361,36 @@ describe("leases, fences and conditions", () => {
     await eventually("they are gone", async () => (await namesIn(h2)).join() === "for ever");
   });
 
+  test("a list that takes the place of others says that it is written, where the lock was lost before those were deleted", async () => {
+    const world = await worldOf(etcd);
+    await world.resource.export([item("kept"), item("old")], { mode: "replace" });
+    await using lock = await world.lock("replacing");
+    // It holds for as many looks as writing the list takes, and is lost then.
+    let asked = 0;
+    let held = Infinity;
+    const check = (): void => {
+      if (asked++ >= held) throw new WorldError("LOCK_LOST", "Cannot hold the lock: it is gone");
+    };
+    const fence = { key: lock.key, revision: lock.revision, check };
+    await world.resource.export([item("kept"), item("new", "0")], { fence });
+    [held, asked] = [asked, 0];
+    const replacing = world.resource.export([item("kept"), item("new")], { fence, mode: "replace" });
+    await expect(replacing).rejects.toMatchObject({ code: "LOCK_LOST", outcome: "applied", message: /the list is written/ });
+    const { items } = await world.resource.collect();
+    expect(items.map(({ name, value }) => [name, value])).toEqual(["kept", "new", "old"].map((name) => [name, item(name).value]));
+  });
+
+  test("nothing is deleted in the place of others with a lock that etcd knows to be gone", async () => {
+    const world = await worldOf(etcd);
+    await world.resource.export([item("old")], { mode: "replace" });
+    const lock = await world.lock("deleting");
+    const fence = { key: lock.key, revision: lock.revision, check: () => undefined };
+    await lock.release();
+    const replacing = world.resource.export([], { fence, mode: "replace" });
+    await expect(replacing).rejects.toMatchObject({ code: "FENCED", outcome: "none" });
+    expect((await world.resource.collect()).items).toHaveLength(1);
+  });
+
   test("export and delete with a fence fail with FENCED once the lock has passed on", async () => {
     const [world] = (await hosts("h1")) as [World];
     const lock = await world.lock("exports");
@@ -462,8 +492,19 @@ describe.each([
     await world.resource.export([], { mode: "replace", ...patience });
     expect((await world.resource.collect(undefined, patience)).items).toEqual([]);
   });
+});
 
-  test.runIf(flags.length === 0).each<[string, (world: World, lockKey: string) => Promise<unknown>]>([
+describe("many resources", () => {
+  // Enough for many transactions: it is about what is between two of them.
+  const some = 2_000;
+  const list = Array.from({ length: some }, (_, i) => item(`n${i}`));
+  let own: WorldEtcd;
+  beforeAll(async () => {
+    own = await etcdOfWorlds();
+  });
+  afterAll(() => own[Symbol.asyncDispose]());
+
+  test.each<[string, (world: World, lockKey: string) => Promise<unknown>]>([
     ["the fence is lost", (_, lockKey) => deleteRaw(own, lockKey)],
     ["etcd goes", async () => own.gone()],
   ])("a call in whose middle %s says that its outcome is unknown, and the same again completes it", async (_, interrupt) => {
@@ -471,23 +512,27 @@ describe.each([
     const lock = await world.lock("exports");
     const fence = { key: lock.key, revision: lock.revision, check: () => undefined };
     const keys = keysOf(world).exported;
-    const exporting = world.resource.export(list(0, "v"), { fence, timeoutMs: 30_000 }).then(
+    const exporting = world.resource.export(list, { fence, timeoutMs: 30_000 }).then(
       () => undefined,
       (error: unknown) => error,
     );
-    await eventually("the first are there", async () => {
-      const { entries } = await own.client.range({ start: keys.start, end: keys.end }, { limit: 1 });
-      return entries.length > 0;
-    });
+    await eventually(
+      "the first are there",
+      async () => {
+        const { entries } = await own.client.range({ start: keys.start, end: keys.end }, { limit: 1, timeoutMs: 30_000 });
+        return entries.length > 0;
+      },
+      30_000,
+    );
     await interrupt(world, lock.key);
     const error = await exporting;
-    expect(error).toMatchObject({ outcome: "unknown", data: { all } });
-    expect((error as Error).message).toMatch(/^Cannot export 10000 resources: [0-9]+ of 10000 were written, and then /);
+    expect(error).toMatchObject({ outcome: "unknown", data: { all: some } });
+    expect((error as Error).message).toMatch(/^Cannot export 2000 resources: [0-9]+ of 2000 were written, and then /);
     own.back();
-    const done = await world.resource.export(list(0, "v"), { timeoutMs: 30_000 });
+    const done = await world.resource.export(list, { timeoutMs: 30_000 });
     expect(done.items.some(({ changed }) => changed)).toBe(true);
     expect(done.items.some(({ changed }) => !changed)).toBe(true);
-    expect((await world.resource.collect(undefined, fresh)).items).toHaveLength(all);
+    expect((await world.resource.collect(undefined, fresh)).items).toHaveLength(some);
   });
 });
 

@@ -14,15 +14,15 @@ import { WorldError } from "../error.ts";
 import type { Doing } from "../error.ts";
 import { checkHost, checkKey, checkName } from "../names.ts";
 import { readOptions } from "../read.ts";
-import type { DirectLook, Entry, Look } from "../replica/index.ts";
+import type { Entry } from "../replica/index.ts";
 import { followed } from "../watch/followed.ts";
 import { failing, listWatch } from "../watch/watch.ts";
-import { PartlyWritten, compareOf, forEach, holdOf, invalid, patiently, removalOf, sent, writeOf } from "../write.ts";
+import { PartlyWritten, forEach, holdOf, invalid, removalOf, sent, writeOf } from "../write.ts";
 import type { Write } from "../write.ts";
+import { defaultScope, inScope, removeFromScope } from "./scopes.ts";
 import type { Sessions } from "./session.ts";
 import { readable } from "./strings.ts";
 
-const defaultScope = "default";
 const notAResource = "it is not /exported/TO/FROM/KIND/NAME";
 
 /** One resource of this host to be written. @throws WorldError INVALID_NAME, NAME_TOO_LONG, INVALID_VALUE, TOO_LARGE, INVALID_OPTION */
@@ -120,7 +120,9 @@ export function resourcesOf(context: Context, sessions: Sessions): Resources {
           const written = await sendAll(opened, writes, lease, signal);
           const there = new Set(writes.map(({ key }) => key));
           const gone = before.filter((id) => !there.has(keys.exported.key(id)));
-          const deleted = await removeFromScope(context, opened, gone, { scope, fence }, signal, written.length > 0);
+          const deleted = await removeFromScope(context, opened, gone, { scope, fence }, signal).catch((error: unknown) => {
+            throw written.length === 0 ? error : writtenOnly(context, doing, options, error);
+          });
           const { revision } =
             written.length > 0 || gone.length > 0 ? latest([...written, ...deleted]) : await now(opened, signal);
           return {
@@ -197,6 +199,15 @@ function checkDifferent(writes: readonly Write[]): void {
   }
 }
 
+/** The list is written, and not all that was to go is deleted. */
+function writtenOnly(context: Context, doing: Doing, options: CallOptions, error: unknown): WorldError {
+  const cause = context.failure(error instanceof PartlyWritten ? error.cause : error, doing, options);
+  const { code, retryable, hint, key } = cause;
+  const message = `Cannot ${doing.what} in place of others: the list is written, and not all that was to go is deleted`;
+  const outcome = cause.outcome === "none" ? "applied" : cause.outcome;
+  return new WorldError(code, message, { retryable, hint, key, outcome, cause });
+}
+
 /** One call on many resources: where a part was written, its outcome is not known. */
 async function limited<T>(
   context: Context,
@@ -230,64 +241,6 @@ function latest(written: readonly Written[]): { readonly revision: number } {
 
 async function now({ replica }: Opened, signal: AbortSignal): Promise<{ readonly revision: number }> {
   return { revision: await replica.barrier({ signal }) };
-}
-
-/** What this host has exported in a scope, as of now. */
-async function inScope(
-  { keys, hostname }: Context,
-  { replica }: Opened,
-  scope: string,
-  signal: AbortSignal,
-): Promise<ResourceId[]> {
-  const marked = keys.scopes.under(hostname);
-  const { found } = await replica.look(
-    { read: "linearizable", signal },
-    (look: Look) => ({ marks: look.range(marked), all: scope === defaultScope ? look.keys(keys.exported) : [] }),
-    async (look: DirectLook) => {
-      const [marks, all] = await Promise.all([look.range(marked), scope === defaultScope ? look.keys(keys.exported) : []]);
-      return { marks, all };
-    },
-  );
-  const scopes = new Map<string, string>();
-  for (const { key, value } of found.marks) {
-    const id = keys.scopes.parse(key);
-    if (id !== undefined) scopes.set(keys.exported.key(id), Buffer.from(value).toString("utf8"));
-  }
-  const names = scope === defaultScope ? found.all : [...scopes].flatMap(([key, of]) => (of === scope ? [key] : []));
-  return names.flatMap((key) => {
-    const id = keys.exported.parse(key);
-    if (id?.from !== hostname) return [];
-    return scope === defaultScope && scopes.has(key) ? [] : [id];
-  });
-}
-
-/** Deletes what still belongs to the scope. */
-async function removeFromScope(
-  { keys }: Context,
-  { writes }: Opened,
-  ids: readonly ResourceId[],
-  { scope, fence }: { readonly scope: string; readonly fence: Fence | undefined },
-  signal: AbortSignal,
-  wrote: boolean,
-): Promise<(Written & { readonly id: ResourceId })[]> {
-  try {
-    return await forEach(ids, signal, async (id, own) => {
-      const [key, mark] = [keys.exported.key(id), keys.scopes.key(id)];
-      const belongs = scope === defaultScope ? { key: mark, createRevision: 0 } : { key: mark, value: scope };
-      const then = [
-        { del: key, unlessSame: true },
-        { del: mark, unlessSame: true },
-      ];
-      const whole = { compare: [belongs], then, ...(fence === undefined ? {} : { fence: compareOf(fence)! }) };
-      const options = { signal: own, ...(fence === undefined ? {} : { session: fence }) };
-      const done = await patiently(writes, own, () => writes.atomic(whole, options));
-      return { id, changed: done.succeeded && done.unchanged?.has(0) !== true, revision: done.revision };
-    });
-  } catch (error) {
-    // The list is written by now.
-    if (!wrote || error instanceof PartlyWritten) throw error;
-    throw new PartlyWritten(error, 1, 2);
-  }
 }
 
 function inOrder(a: Resource, b: Resource): number {
