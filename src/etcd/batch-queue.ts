@@ -39,8 +39,6 @@ export interface Waiter {
   readonly op: WriteOp | undefined;
   /** Without it nothing is written any more. */
   readonly session: { check(): void } | undefined;
-  /** It says itself when it has waited for long enough. */
-  readonly patient: boolean;
   readonly resolve: (written: Written) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -256,15 +254,11 @@ export class BatchQueue {
     return { units, keys };
   }
 
-  /** Everything that waits since before `beforeMs`, but for what says itself when it is too late. */
+  /** Everything that waits since before `beforeMs`. */
   takeOlder(beforeMs: number): Unit[] {
-    if ((this.#waiting[0]?.sinceMs ?? Infinity) >= beforeMs) return [];
-    const isOld = ({ sinceMs, waiters }: Unit): boolean => sinceMs < beforeMs && waiters.some(({ patient }) => !patient);
-    const old = this.#waiting.filter(isOld);
-    if (old.length === 0) return old;
-    const young = this.#waiting.filter((unit) => !isOld(unit));
-    this.#waiting.length = 0;
-    for (const unit of young) this.#waiting.push(unit);
+    const young = this.#waiting.findIndex(({ sinceMs }) => sinceMs >= beforeMs);
+    if (young === 0) return [];
+    const old = this.#waiting.splice(0, young === -1 ? this.#waiting.length : young);
     this.#forget(old);
     return old;
   }

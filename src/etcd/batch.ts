@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import { passOn } from "../clock.ts";
-import { QuorateError } from "../errors.ts";
+import { QuorateError, isRetryable } from "../errors.ts";
 import { Markers } from "./batch-marker.ts";
 import { BatchQueue, admitted, isPlain, isQuiet, unitOf } from "./batch-queue.ts";
 import { BatchSender } from "./batch-sender.ts";
@@ -81,8 +81,8 @@ export class Batch implements AsyncDisposable {
   readonly #wanted = new Set<() => void>();
   #mostOps: number;
   #scheduled = false;
-  /** When a transaction was answered last. */
-  #answeredMs = -Infinity;
+  /** The last transaction came to nothing, and may not the next time. */
+  #failing = false;
   #closed: Promise<void> | undefined;
 
   constructor(client: EtcdClient, options: BatchOptions = {}) {
@@ -165,7 +165,7 @@ export class Batch implements AsyncDisposable {
         const state = `${this.#queue.writes} writes are waiting already`;
         throw new QuorateError("BUSY", `Cannot ${whatOf(unit)}: ${state}`, { retryable: true, data: { outcome: "none" } });
       }
-      const waiter: Waiter = { op, session, patient: signal !== undefined, resolve, reject };
+      const waiter: Waiter = { op, session, resolve, reject };
       if (signal === undefined) this.#queue.add(unit, waiter);
       else this.#addAbortable(unit, waiter, signal);
       this.#schedule();
@@ -214,7 +214,9 @@ export class Batch implements AsyncDisposable {
       this.#busy[lane] = keys;
       try {
         await this.#write(lane, units);
+        this.#failing = false;
       } catch (error) {
+        this.#failing = isRetryable(error);
         for (const unit of units) for (const waiter of unit.waiters) waiter.reject(error);
       } finally {
         this.#busy[lane] = noKeys;
@@ -225,10 +227,9 @@ export class Batch implements AsyncDisposable {
   }
 
   #refuseOld(): void {
-    if (this.#queue.size === 0) return;
-    const nowMs = this.#client.clock.nowMs();
     // What waits behind others that are being written is not late by that: its caller knows how long to wait.
-    if (nowMs - this.#answeredMs < this.#timeoutMs) return;
+    if (this.#queue.size === 0 || !this.#failing) return;
+    const nowMs = this.#client.clock.nowMs();
     for (const unit of this.#queue.takeOlder(nowMs - 2 * this.#timeoutMs)) {
       const details = { retryable: true, data: { outcome: "none" } };
       const error = new QuorateError("DEADLINE", `Cannot ${whatOf(unit)}: it was not its turn in time`, details);
@@ -248,7 +249,6 @@ export class Batch implements AsyncDisposable {
     const session = sessionOf(units, flight);
     try {
       const answer = await this.#sender.send(request, { timeoutMs: this.#timeoutMs, session });
-      this.#answeredMs = this.#client.clock.nowMs();
       if (!answer.succeeded) {
         // Somebody has taken the marker away; nothing was written.
         this.#markers.abandon(lane);

@@ -21,7 +21,6 @@ function queueOf(): { readonly queue: BatchQueue; put(key: string, when?: number
       const waiter: Waiter = {
         op: when === undefined ? op : undefined,
         session: undefined,
-        patient: false,
         resolve: () => undefined,
         reject: () => undefined,
       };
@@ -51,7 +50,7 @@ test("a write of a key that is being sent waits, what waits behind it for the sa
 test("of an atomic write no key is sent by anybody else before it, although it has to wait for one of them only", () => {
   const { queue, put } = queueOf();
   const both = unitOf({ compare: [], ops: [{ del: "/a" }, { del: "/b" }], single: false, sinceMs: 0 });
-  queue.add(both, { op: undefined, session: undefined, patient: false, resolve: () => undefined, reject: () => undefined });
+  queue.add(both, { op: undefined, session: undefined, resolve: () => undefined, reject: () => undefined });
   put("/b", 1);
   expect(keysOf(queue.take(limits, [new Set(["/a"])]).units)).toEqual([]);
   expect(queue.take(limits, none).units).toEqual([both]);
@@ -103,22 +102,4 @@ test("10,000 writes of as many keys leave in the order they came, 127 to a trans
     seen.push(...keysOf(units));
   }
   expect(seen).toEqual(Array.from({ length: 10_000 }, (_, i) => `/${i}`));
-});
-
-test("what waits for too long is taken out, but for what says itself when it is too late; the rest keeps its order", () => {
-  const queue = new BatchQueue();
-  const add = (key: string, sinceMs: number, patient: boolean): void => {
-    const unit = unitOf({ compare: [], ops: [{ del: key }], single: true, sinceMs });
-    queue.add(unit, { op: undefined, session: undefined, patient, resolve: () => undefined, reject: () => undefined });
-  };
-  add("/a", 1, true);
-  add("/b", 2, false);
-  add("/c", 3, true);
-  add("/d", 4, false);
-  add("/e", 9, false);
-  expect(keysOf(queue.takeOlder(1))).toEqual([]);
-  expect(keysOf(queue.takeOlder(5))).toEqual(["/b", "/d"]);
-  expect(queue.writes).toBe(3);
-  expect(keysOf(queue.take(limits, none).units)).toEqual(["/a", "/c", "/e"]);
-  expect([queue.size, queue.writes, queue.bytes]).toEqual([0, 0, 0]);
 });
