@@ -83,7 +83,7 @@ export class Fleet implements AsyncDisposable {
   /** Everything its processes write is below this; it is also their folder for temporary files. */
   readonly folder: string;
   readonly env: NodeJS.ProcessEnv;
-  readonly #places = new Map<string, Place>();
+  readonly #places = new Map<string, Promise<Place>>();
   readonly #processes: Process[] = [];
   readonly #flags: readonly string[];
   readonly #open: AsyncDisposable[] = [];
@@ -138,14 +138,18 @@ export class Fleet implements AsyncDisposable {
     return started;
   }
 
-  async place(hostname: string): Promise<Place> {
-    let place = this.#places.get(hostname);
-    if (!place) {
-      place = { hostname, prefix: join(this.folder, "prefix", hostname), ...(await this.#where(hostname)) };
-      await mkdir(join(this.folder, "prefix"), { recursive: true });
-      this.#places.set(hostname, place);
-    }
+  /** Of one name always the same, also where many ask at once. */
+  place(hostname: string): Promise<Place> {
+    const known = this.#places.get(hostname);
+    if (known !== undefined) return known;
+    const place = this.#newPlace(hostname);
+    this.#places.set(hostname, place);
     return place;
+  }
+
+  async #newPlace(hostname: string): Promise<Place> {
+    await mkdir(join(this.folder, "prefix"), { recursive: true });
+    return { hostname, prefix: join(this.folder, "prefix", hostname), ...(await this.#where(hostname)) };
   }
 
   async #where(hostname: string): Promise<Pick<Place, "clientUrl" | "serverUrl" | "inside">> {
