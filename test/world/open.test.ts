@@ -165,8 +165,6 @@ describe("a prefix", () => {
 describe("close()", () => {
   test.each([
     { how: "close", replica: true },
-    { how: "using", replica: true },
-    { how: "close", replica: false },
     { how: "using", replica: false },
   ])("a program that used everything ends by itself at once (by $how, replica: $replica)", async ({ how, replica }) => {
     const namespace = freshNamespace();

@@ -463,9 +463,9 @@ describe("leases, fences and conditions", () => {
 });
 
 describe.each([
-  { ops: "etcd's default operations", flags: [] },
-  { ops: "512 operations", flags: ["--max-txn-ops=512"] },
-])("10,000 resources, with $ops in one transaction", ({ flags }) => {
+  { ops: "etcd's default operations", flags: [], some: ways },
+  { ops: "512 operations", flags: ["--max-txn-ops=512"], some: ways.slice(0, 1) },
+])("10,000 resources, with $ops in one transaction", ({ flags, some }) => {
   const all = 10_000;
   const list = (from: number, value: string): Exported[] =>
     Array.from({ length: all }, (_, i) => item(`n${String(from + i).padStart(5, "0")}`, `${value} ${from + i}`));
@@ -475,7 +475,7 @@ describe.each([
   });
   afterAll(() => own[Symbol.asyncDispose]());
 
-  test.each(ways)("$way are exported in one call, and replaced by others of which half are the same", async ({ replica }) => {
+  test.each(some)("$way are exported in one call, and replaced by others of which half are the same", async ({ replica }) => {
     const world = await worldOf(own, { replica });
     const patience = { timeoutMs: 30_000 };
     const first = await world.resource.export(list(0, "v"), { mode: "replace", ...patience });
