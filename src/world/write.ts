@@ -244,7 +244,8 @@ export async function forEach<T, R>(
 function failureOfMany(settled: readonly PromiseSettledResult<unknown>[]): unknown {
   const failures = settled.flatMap((one): unknown[] => (one.status === "rejected" ? [one.reason] : []));
   const [first] = failures;
-  return failures.length === settled.length ? first : new PartlyWritten(first, settled.length - failures.length, settled.length);
+  if (failures.length < settled.length) return new PartlyWritten(first, settled.length - failures.length, settled.length);
+  return failures.find((one) => one instanceof QuorateError && one.code === "OUTCOME_UNKNOWN") ?? first;
 }
 
 /** Some of many writes happened. */

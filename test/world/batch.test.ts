@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WorldError } from "../../src/world/index.ts";
 import type { CallOptions, World } from "../../src/world/index.ts";
+import { forEach } from "../../src/world/write.ts";
 import { etcdOfWorlds, eventually, keysOf, revisionOf, worldOf } from "./fixture.ts";
 import type { WorldEtcd } from "./fixture.ts";
 import { failure, name, testsOfWriting } from "./suites.ts";
@@ -173,4 +175,13 @@ describe("several writes", () => {
     await eventually("etcd is back", () => world.str.set("last", "1").catch(() => undefined));
     expect((await world.str.list()).names).toEqual(["first", "last", "patient"]);
   });
+});
+
+test("where all of a call's writes fail, one that may have happened is what is told", async () => {
+  const conflict = new WorldError("CONFLICT", "Cannot write a: somebody was first");
+  const unknown = new WorldError("OUTCOME_UNKNOWN", "Cannot write b for certain", { outcome: "unknown" });
+  const failAll = (...errors: readonly WorldError[]): Promise<unknown> =>
+    forEach(errors, new AbortController().signal, (error) => Promise.reject(error));
+  await expect(failAll(conflict, unknown)).rejects.toBe(unknown);
+  await expect(failAll(conflict, conflict)).rejects.toBe(conflict);
 });
