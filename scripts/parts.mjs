@@ -1,5 +1,6 @@
 // The parts of scripts/test.mjs that are processes of their own: what each came to, how long it took, and the end of all at a signal.
 import { spawn } from "node:child_process";
+import { constants, setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
 
 /** @import { ChildProcess } from "node:child_process" */
@@ -49,7 +50,8 @@ export async function runPart(name, args, env) {
 }
 
 /**
- * Begins a part that runs beside others: what it says is kept, so that it does not stand in the middle of what they say.
+ * Begins a part that runs beside others, on what processor time they leave: what it says is kept, so that it does not stand in the
+ * middle of what they say.
  *
  * @param {string} name
  * @param {readonly string[]} args of node
@@ -61,19 +63,6 @@ export function runBeside(name, args, env) {
   // It is asked for later.
   ended.catch(() => undefined);
   return ended;
-}
-
-/**
- * Notes a part that was no process.
- *
- * @param {string} name
- * @param {() => Promise<boolean>} part whether it is good
- */
-export async function timed(name, part) {
-  const startMs = performance.now();
-  const good = await part();
-  done.push({ name, good, seconds: (performance.now() - startMs) / 1000 });
-  return good;
 }
 
 /** Prints a line for each part: how long it took. They do not add up where one ran beside others. */
@@ -99,6 +88,7 @@ async function run(name, args, env, isBeside) {
   const code = await new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: root, env, stdio: isBeside ? ["ignore", "pipe", "pipe"] : "inherit" });
     running.add(child);
+    if (isBeside && child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
     for (const stream of [child.stdout, child.stderr])
       stream?.setEncoding("utf8").on("data", (/** @type {string} */ text) => (said += text));
     child.once("error", reject);

@@ -76,6 +76,8 @@ async function work(first) {
       "--max-semi-space-size=64",
       // A helper thread's time is the machine's time as well: it compiled and collected for a quarter of what a life costs.
       "--single-threaded",
+      // What runs once in a life is slow for hundreds of lives otherwise.
+      "--always-sparkplug",
       "--import",
       join(root, "test/support/typescript-hooks.mjs"),
       join(root, "test/support/sim/main.ts"),

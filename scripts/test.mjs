@@ -1,6 +1,6 @@
-// npm test: set-up, the checks, then the tests; `npm test -- test/chooser` runs a part, without the checks. With --full also the
-// slow ones, all of them on every other etcd of the store, beside them the rest of 100,000 lives of the simulation, then the mutants,
-// and last and alone the benchmarks, each of which fails when it misses its goal. QUORATE_TEST_LIVES lives are among the tests (2,000
+// npm test: set-up, then the tests and, beside them, the checks; `npm test -- test/chooser` runs a part, without the checks. With --full
+// also the slow ones, what asks etcd on every other etcd of the store as well, beside all that the rest of 100,000 lives of the simulation,
+// then the mutants, and last and alone the benchmarks, each of which fails when it misses its goal. QUORATE_TEST_LIVES lives are among the tests (2,000
 // by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in QUORATE_TEST_SUITES are fetched for it (those of Debian that
 // are older than the newest, by default).
 // The last line is `N passed, N failed, N skipped`.
@@ -10,8 +10,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listEtcds } from "../src/embed/store.mjs";
-import { check } from "./check.mjs";
-import { endParts, runBeside, runPart, stopAtSignals, tellParts, timed } from "./parts.mjs";
+import { endParts, runBeside, runPart, stopAtSignals, tellParts } from "./parts.mjs";
 import { ensureBuild, ensureEtcd, ensureEtcdsOf, ensurePackages, fail } from "./setup.mjs";
 
 /** @import { TestResults } from "./test-reporter.mjs" */
@@ -20,8 +19,8 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const run = randomUUID();
 const full = process.argv.includes("--full");
 const part = process.argv.slice(2).filter((arg) => arg !== "--full");
-/** Folders whose tests ask no etcd: once is enough for them. */
-const withoutEtcd = ["test/chooser", "test/mutants", "test/scripts", "test/sim"];
+/** Folders whose tests ask no etcd, or only what the tests of others ask of each: once is enough for them. */
+const ofOneEtcd = ["test/chooser", "test/cli", "test/examples", "test/mutants", "test/scripts", "test/sim"];
 const count = { passed: 0, failed: 0, skipped: 0 };
 
 const lives = {
@@ -31,21 +30,24 @@ const lives = {
 const suites = (process.env["QUORATE_TEST_SUITES"] ?? "trixie,bookworm").split(",").filter((suite) => suite !== "");
 const seedsBeside = `seeds ${lives.amongTests + 1} to ${lives.inAll}`;
 /** @type {ReturnType<typeof runBeside> | undefined} */
-let beside;
+let checks;
+/** @type {ReturnType<typeof runBeside> | undefined} */
+let livesBeside;
 
 try {
   await ensurePackages();
   stopAtSignals();
-  if (part.length === 0 && !(await timed("checks", check))) count.failed += 1;
+  if (part.length === 0) checks = runBeside("checks", ["scripts/check.mjs"], { ...process.env, QUORATE_TEST_RUN: run });
   await ensureBuild();
   const etcd = await ensureEtcd();
   if (full && part.length === 0) await ensureEtcdsOf(suites);
-  if (full && part.length === 0 && lives.inAll > lives.amongTests) beside = playLives();
+  if (full && part.length === 0 && lives.inAll > lives.amongTests) livesBeside = playLives();
   // The tests find what is given or in the store by themselves.
   await testWith(etcd, etcd.from === "path");
+  await tellChecks();
   if (full) {
     const others = listEtcds().filter(({ binary }) => binary !== etcd.binary);
-    for (const other of others) await testWith(other, true, part.length === 0 ? withoutEtcd : []);
+    for (const other of others) await testWith(other, true, part.length === 0 ? ofOneEtcd : []);
     if (part.length === 0) {
       // Among the mutants one that takes too long counts as caught, and among the benchmarks as missed: nothing runs beside those.
       await tellLives();
@@ -60,6 +62,7 @@ try {
   count.failed += 1;
 } finally {
   endParts();
+  await tellChecks().catch(fail);
   await tellLives().catch(fail);
   count.failed += endLeftovers();
 }
@@ -86,10 +89,20 @@ function playLives() {
   return runBeside("simulation, beside", ["scripts/sim.mjs", ...args], { ...process.env, QUORATE_TEST_RUN: run });
 }
 
+/** What the checks found, where they ran. Those that found nothing count as nothing: they are no test. */
+async function tellChecks() {
+  if (checks === undefined) return;
+  const ended = checks;
+  checks = undefined;
+  const { code, said } = await ended;
+  console.error(`\n${said.trimEnd()}`);
+  if (code !== 0) count.failed += 1;
+}
+
 async function tellLives() {
-  if (beside === undefined) return;
-  const ended = beside;
-  beside = undefined;
+  if (livesBeside === undefined) return;
+  const ended = livesBeside;
+  livesBeside = undefined;
   const { code, said } = await ended;
   console.error(`\nsimulation: ${seedsBeside}`);
   console.error(said.trimEnd());
