@@ -13,6 +13,7 @@ const mayImport = {
   embed: ["embed", ...leaves],
   etcd: ["etcd", ...leaves],
   world: ["world", "etcd", ...leaves],
+  mgmt: ["mgmt", "world"],
   agent: ["agent", "chooser", "embed", "world", "etcd", ...leaves],
   http: ["http", "agent", "chooser", "embed", "world", "etcd", ...leaves],
   cli: ["cli", "agent", "chooser", "embed", "world", "etcd", ...leaves],

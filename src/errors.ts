@@ -36,6 +36,7 @@ export const exitCodes = {
   INVALID_VALUE: 2,
   TOO_LARGE: 2,
   CONFLICT: 1,
+  NOT_EXIST: 1,
   FENCED: 1,
   DENIED: 6,
   ABORTED: 1,

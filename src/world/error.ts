@@ -9,6 +9,7 @@ import type { ErrorCode } from "../errors.ts";
  * | `INVALID_NAME`, `INVALID_VALUE`, `INVALID_OPTION` | an argument is not one; also a value written by others that is not UTF-8 |
  * | `NAME_TOO_LONG`, `TOO_LARGE` | a whole key beyond 1,900 bytes; a value beyond 1 MiB, an atomic batch beyond what etcd takes |
  * | `CONFLICT` | `ifRevision`, `ifAbsent` or a deploy's chain did not hold; `data` says what is there |
+ * | `NOT_EXIST` | what is asked for is not there, where that is an error: of mgmt's names, see `quorate/mgmt` |
  * | `FENCED` | whoever held the fence holds it no more |
  * | `UNAVAILABLE`, `DEADLINE` | the cluster is out of reach; it did not answer in time |
  * | `STALE` | no copy as fresh as the read needs came in time |
@@ -28,6 +29,7 @@ export type WorldErrorCode = Extract<
   | "NAME_TOO_LONG"
   | "TOO_LARGE"
   | "CONFLICT"
+  | "NOT_EXIST"
   | "FENCED"
   | "UNAVAILABLE"
   | "DEADLINE"

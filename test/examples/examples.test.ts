@@ -170,6 +170,19 @@ test("deploy-watcher: it deploys the newest there is, and then each that comes",
   expect(await leases()).toEqual([]);
 });
 
+test("mgmt-resources: each host exports its address, and all see who comes and who goes", async () => {
+  const last = (example: Example): string | undefined => example.process.stdout.trimEnd().split("\n").at(-1);
+  const first = await start("mgmt-resources.mjs", "h1", "192.0.2.1");
+  await eventually("it sees itself", () => last(first) === "h1=192.0.2.1", 20_000);
+  const second = await start("mgmt-resources.mjs", "h2", "192.0.2.2");
+  for (const one of [first, second]) await eventually("both", () => last(one) === "h1=192.0.2.1 h2=192.0.2.2", 20_000);
+  expect(second.process.stdout).toMatch(/^exported h2\n/);
+  await second.interrupt();
+  await eventually("the first is alone", () => last(first) === "h1=192.0.2.1", 20_000);
+  await first.interrupt();
+  expect(await leases()).toEqual([]);
+});
+
 test("an example whose cluster is out of reach says so, and ends", async () => {
   const [port] = await freePorts(1);
   const { process: example } = await startWith([`http://127.0.0.1:${port}`], "leader-only.mjs");

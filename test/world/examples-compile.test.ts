@@ -5,12 +5,16 @@ import { expect, test } from "vitest";
 import { typeErrors } from "../support/typescript.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const sources = ["src/world/open.ts", ...readdirSync(join(root, "src/world/api")).map((name) => `src/world/api/${name}`)];
+const sources = [
+  ...["src/mgmt/connect.ts", "src/mgmt/api.ts", "src/world/open.ts"],
+  ...readdirSync(join(root, "src/world/api")).map((name) => `src/world/api/${name}`),
+];
 
 /** What examples may use without saying where it is from; what they declare themselves goes first. */
 const around = `
 declare const world: import("quorate/world").World;
 declare const openWorld: typeof import("quorate/world").openWorld;
+declare const mgmt: import("quorate/mgmt").MgmtWorld;
 declare const WorldError: typeof import("quorate/world").WorldError;
 `;
 
@@ -31,8 +35,17 @@ function examplesIn(file: string): Readonly<Record<string, string>> {
 }
 
 test("every example in the guide, the README and the docstrings of the World compiles, and one that does not would be found", () => {
-  const byFile = ["docs/WORLD.md", "README.md", ...sources].map((file) => ({ file, found: examplesIn(file) }));
-  for (const file of ["docs/WORLD.md", "README.md", "src/world/open.ts", "src/world/api/strings.ts", "src/world/api/world.ts"]) {
+  const byFile = ["docs/WORLD.md", "docs/MGMT.md", "README.md", ...sources].map((file) => ({ file, found: examplesIn(file) }));
+  for (const file of [
+    "docs/WORLD.md",
+    "docs/MGMT.md",
+    "README.md",
+    "src/mgmt/connect.ts",
+    "src/mgmt/api.ts",
+    "src/world/open.ts",
+    "src/world/api/strings.ts",
+    "src/world/api/world.ts",
+  ]) {
     expect(Object.keys(byFile.find((one) => one.file === file)!.found).length, file).toBeGreaterThan(0);
   }
   const wrong = { "wrong.ts": 'export {};\nawait world.str.set("motd", 7);' };

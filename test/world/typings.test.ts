@@ -45,17 +45,20 @@ function closureOf(entry: string): Closure {
   return { files: [...files], packages, anys };
 }
 
-test("the typings of the World, as they are built, name no package but rxjs and pino", () => {
-  expect(existsSync(join(root, "dist/world/index.d.ts")), "run `npm run build` first").toBe(true);
-  expect([...closureOf("world/index.d.ts").packages].sort()).toEqual(["pino", "rxjs"]);
-});
+test.each(["world/index.d.ts", "mgmt/index.d.ts"])(
+  "the typings of %s, as they are built, name no package but rxjs and pino",
+  (entry) => {
+    expect(existsSync(join(root, "dist", entry)), "run `npm run build` first").toBe(true);
+    expect([...closureOf(entry).packages].sort()).toEqual(["pino", "rxjs"]);
+  },
+);
 
-test.each(["world/index.d.ts", "index.d.ts"])("the typings of %s say `any` nowhere", (entry) => {
+test.each(["world/index.d.ts", "mgmt/index.d.ts", "index.d.ts"])("the typings of %s say `any` nowhere", (entry) => {
   expect(closureOf(entry).anys).toEqual([]);
 });
 
-test("whoever uses the World reads nothing of the wire, the replica or the agent", () => {
-  const { files } = closureOf("world/index.d.ts");
+test.each(["world/index.d.ts", "mgmt/index.d.ts"])("%s reads nothing of the wire, the replica or the agent", (entry) => {
+  const { files } = closureOf(entry);
   expect(files).toContain("world/api/world.d.ts");
   expect(files.filter((file) => /^(etcd|agent|embed|chooser|cli)\/|replica\/|parts\/|context/.test(file))).toEqual([]);
 });

@@ -1,0 +1,16 @@
+export { connect } from "./connect.ts";
+export type {
+  Changed,
+  Changes,
+  ConnectOptions,
+  MembersResult,
+  MgmtWorld,
+  ResDelete,
+  ResExport,
+  ResFilter,
+  ResOutput,
+  SetOptions,
+  WatchOptions,
+} from "./api.ts";
+export * from "./constants.ts";
+export { WorldError } from "../world/index.ts";
