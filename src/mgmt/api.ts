@@ -24,7 +24,7 @@ export type WatchOptions = Pick<WorldWatchOptions<never>, "signal" | "settle">;
 
 /**
  * What mgmt's watches are, a `chan error`: once at the start, when nothing can be missed any more, and then when something has changed. What has
- * changed is read: no read after it is older. Several changes that were not taken yet are one.
+ * changed is read: no linearizable read after it is older. Several changes that were not taken yet are one.
  *
  * ```ts
  * for await (const _ of mgmt.strWatch("motd")) {

@@ -36,13 +36,13 @@ export const ConvergedPath = "/converged/";
 /** What the scheduler's data is below. */
 export const SchedulerPath = "/scheduler/";
 
-/** etcd's own `embed.DefaultListenClientURLs`. Quorate's agents listen at `http://127.0.0.1:2379`: of this name one resolver makes ::1. */
+/** etcd's own `embed.DefaultListenClientURLs`. Quorate's agents listen at `http://127.0.0.1:2379`, as `localhost` is `::1` for some resolvers. */
 export const DefaultClientURL = "http://localhost:2379";
 
 /** etcd's own `embed.DefaultListenPeerURLs`. */
 export const DefaultServerURL = "http://localhost:2380";
 
-/** Operations of one transaction, of the servers mgmt starts. Other etcds take 128: no call of a World sends more than that. */
+/** Operations of one transaction, of the servers that mgmt starts, and Quorate. Other etcds take 128, and an atomic batch beyond that is TOO_LARGE. */
 export const DefaultMaxTxnOps = 512;
 
 /** Members that a new cluster is to have. Quorate's default, too. */
@@ -55,8 +55,8 @@ export const RunStartupTimeout = 30_000;
 export const ClientDialTimeout = 5_000;
 
 /**
- * How often a connection is asked whether it lives. For reference only: etcd counts pings that come more often than every 5 s as abuse, and closes
- * the connection (`too_many_pings`). No World pings as often.
+ * How often a connection is asked whether it lives. For reference only: an etcd that is not told otherwise takes pings that come more often than
+ * every 5 s for abuse, and closes the connection (`too_many_pings`). A World asks every 5 s.
  */
 export const ClientDialKeepAliveTime = 2_000;
 
