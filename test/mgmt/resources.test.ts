@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { etcdOfWorlds, revisionsOf } from "../world/fixture.ts";
+import { etcdOfWorlds, putRaw, revisionsOf } from "../world/fixture.ts";
 import type { WorldEtcd } from "../world/fixture.ts";
 import { mgmtOf, taken } from "./fixture.ts";
 
@@ -84,6 +84,20 @@ describe("resCollect", () => {
     expect(await other.resCollect([])).toEqual([]);
     expect(await other.resCollect([{ kind: "host", name: "db" }, { host: "h2" }])).toEqual([cron, dbOfH1]);
     expect(await other.resCollect([{ kind: "host", host: "h2" }])).toEqual([]);
+  });
+});
+
+describe("what a Go program has exported", () => {
+  test("is collected; a name with a slash, which is a level of its key, is passed over and counted", async () => {
+    const mgmt = await mgmtOf(etcd);
+    await putRaw(etcd, `${mgmt.namespace}/exported/*/go1/host/web`, "d2Vi");
+    await putRaw(etcd, `${mgmt.namespace}/exported/h1/go1/host/db`, "ZGI=");
+    await putRaw(etcd, `${mgmt.namespace}/exported/*/go1/file//etc/motd`, "x");
+    expect(await mgmt.resCollect([{ host: "go1" }])).toEqual([
+      { kind: "host", name: "db", host: "go1", data: "ZGI=" },
+      { kind: "host", name: "web", host: "go1", data: "d2Vi" },
+    ]);
+    expect(mgmt.world.status.malformed.count).toBe(1);
   });
 });
 
