@@ -248,7 +248,8 @@ export class Batch implements AsyncDisposable {
     const request = requestOf(marker, units);
     const session = sessionOf(units, flight);
     try {
-      const answer = await this.#sender.send(request, { timeoutMs: this.#timeoutMs, session });
+      // What the marker holds tells something only of what was sent before.
+      const answer = await this.#sender.send({ ...request, failure: [] }, { timeoutMs: this.#timeoutMs, session });
       if (!answer.succeeded) {
         // Somebody has taken the marker away; nothing was written.
         this.#markers.abandon(lane);
