@@ -54,6 +54,8 @@ export interface Keys {
   /** The scope of each exported resource that has another than the default one: of the host that exports it. */
   readonly scopes: ExportedKeys;
   readonly deploys: DeployKeys;
+  /** `true` or `false`: whether what runs on a host is converged. Lease of whoever says so. */
+  readonly converged: ConvergedKeys;
   /** Locks by name; see etcd's concurrency package for what is below each. */
   readonly locks: Family;
   /** Elections by name, likewise. */
@@ -108,6 +110,12 @@ export interface DeployKeys extends KeyRange {
   payload(id: number): string;
   hash(id: number): string;
   parse(key: string): { readonly id: number; readonly part: "payload" | "hash" } | undefined;
+}
+
+/** `/converged/<host>` of an agent, and `/converged/<host>/<session>` of each program on that host, by its lease in hex. */
+export interface ConvergedKeys extends KeyRange {
+  key(host: string, session?: string): string;
+  parse(key: string): { readonly host: string; readonly session: string | undefined } | undefined;
 }
 
 /** The first key behind all keys that start with `prefix`. */
@@ -208,6 +216,18 @@ function deployKeys(prefix: string): DeployKeys {
   };
 }
 
+function convergedKeys(prefix: string): ConvergedKeys {
+  return {
+    ...rangeOf(prefix),
+    key: (host, session) => prefix + encodeLevel(host) + (session === undefined ? "" : `/${session}`),
+    parse: (key) => {
+      const [host, session, ...more] = levelsOf(key, prefix);
+      if (host === undefined || !isHostname(host) || more.length > 0) return undefined;
+      return session === undefined || /^[1-9a-f][0-9a-f]{0,15}$/.test(session) ? { host, session } : undefined;
+    },
+  };
+}
+
 function rangeOf(prefix: string): KeyRange {
   return { start: prefix, end: endOf(prefix) };
 }
@@ -270,6 +290,7 @@ export function keysUnder(namespace: string): Keys {
     exported: exportedKeys(`${namespace}/exported/`, "to"),
     scopes: exportedKeys(`${namespace}/sessions/scopes/`, "from"),
     deploys: deployKeys(`${namespace}/deploy/`),
+    converged: convergedKeys(`${namespace}/converged/`),
     locks: family(`${namespace}/sessions/locks/`, encodeLevel, decodeLevel),
     elections: family(`${namespace}/sessions/elections/`, encodeLevel, decodeLevel),
     control: [

@@ -6,6 +6,7 @@ import type { AgentOptions } from "./options.ts";
 import { resolveOptions, type ResolvedOptions } from "./resolve.ts";
 import { AgentLife } from "./life.ts";
 import { OwnWorld } from "./own-world.ts";
+import { PartsHere } from "../world/converged/here.ts";
 import type { World } from "../world/index.ts";
 import { thisMachine, type Machine, type RunningServer } from "./machine.ts";
 import type { AgentExit, AgentStatus } from "./status.ts";
@@ -52,13 +53,15 @@ export class Agent implements AsyncDisposable {
     const machine = deps.machine ?? thisMachine;
     const clock = deps.clock ?? systemClock;
     const log = loggerOf(options);
-    const ownWorld = new OwnWorld(options, clock, log);
+    const here = new PartsHere(clock, options.convergedTimeoutMs);
+    const ownWorld = new OwnWorld(options, here, clock, log);
     this.#ownWorld = ownWorld;
     this.#life = new AgentLife(options, {
       machine,
       clock,
       log,
       world: ownWorld,
+      here,
       proof: machine.randomBytes(16).toString("hex"),
       onStatus: (status) => {
         this.#status.next(status);

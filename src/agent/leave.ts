@@ -17,6 +17,8 @@ interface LeaveDeps {
   readonly log: Logger;
   /** No server runs, and none is being started. */
   readonly serverless: () => boolean;
+  /** Why, for the others. */
+  readonly reason: string;
 }
 
 /** Added to a session's length: a new session is open by then, where its agent lives. */
@@ -28,7 +30,7 @@ const leaveMs = 30_000;
 export async function leave(deps: LeaveDeps, signal: AbortSignal): Promise<AgentExit> {
   const { options, prefix, view, presence, clock, log } = deps;
   log.info("leaving");
-  presence.show({ volunteer: undefined, leaving: "asked to leave", record: { volunteering: false } });
+  presence.show({ volunteer: undefined, leaving: deps.reason, record: { volunteering: false } });
   const gone = (): boolean =>
     prefix.state.seat === undefined && view.get(options.keys.seats.key(options.hostname)) === undefined && deps.serverless();
   const alone = (): boolean => prefix.state.seat !== undefined && view.complete && !somebodyStays(deps);

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { aborted, firstOf, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { keepReplicaWarm } from "../world/replica/warm.ts";
+import type { PartsHere } from "../world/converged/here.ts";
 import type { ServerExit } from "../embed/index.ts";
 import type { EtcdClient, Membership } from "../etcd/index.ts";
 import { fitsCluster, type Binary } from "./begin/binary.ts";
@@ -16,6 +17,7 @@ import { beginning, join } from "./begin/join.ts";
 import { assertSameMachine } from "./begin/same-machine.ts";
 import { safeMode, safeModeProblem } from "./begin/safe-mode.ts";
 import { wakeUp } from "./begin/wake.ts";
+import { Converging, convergedReason } from "./converging.ts";
 import { endClosed, endForsaken, untilClosed, untilForsaken } from "./closing.ts";
 import { leave, stays } from "./leave.ts";
 import type { ClosedRecord } from "./control/records.ts";
@@ -43,6 +45,8 @@ interface LifeDeps {
   readonly proof: string;
   /** What its program has asked of the World. */
   readonly world: OwnWorld;
+  /** What is converged or not: its own parts, and those of its program. */
+  readonly here: PartsHere;
   readonly onStatus: (status: AgentStatus) => void;
   readonly onServerReady: (server: RunningServer) => void;
   readonly onServerExited: (exit: ServerExit) => void;
@@ -64,12 +68,40 @@ export class AgentLife {
   #setReady: () => void = () => undefined;
   #failReady: (error: unknown) => void = () => undefined;
   #leaving = false;
+  #isReady = false;
+  readonly #converging: Converging;
+  /** Why it ends, where it does so by itself and in good order. */
+  #ends: { readonly reason: string; readonly notice: string } | undefined;
 
   constructor(options: ResolvedOptions, deps: LifeDeps) {
     this.#options = options;
     this.#deps = deps;
     this.#view = new ControlView(options.keys);
-    this.#self = new Self(options, this.#view, deps.onStatus);
+    this.#self = new Self(options, this.#view, (status) => {
+      deps.onStatus(status);
+      this.#converging.ring();
+    });
+    const { here, clock, log, onError } = deps;
+    this.#converging = new Converging({
+      options,
+      here,
+      view: this.#view,
+      clock,
+      log: log.child({ part: "converger" }),
+      own: () => ({
+        ready: this.#isReady,
+        phase: this.#self.phase,
+        news: this.#self.news,
+        hasSeat: this.#self.prefix?.state.seat !== undefined,
+        seat: this.#view.seats().get(options.hostname),
+        leader: this.#view.leader(),
+        plan: this.#view.plan(),
+      }),
+      onEnd: () => {
+        this.#end({ reason: convergedReason, notice: "all hosts are converged" });
+      },
+      onError,
+    });
     this.ready = new Promise((resolve, reject) => {
       this.#setReady = resolve;
       this.#failReady = reject;
@@ -92,9 +124,19 @@ export class AgentLife {
     this.#stopping.abort(new DOMException("The agent was asked to stop", "AbortError"));
   }
 
+  /** As SIGTERM ends it. */
+  #end(ends: { readonly reason: string; readonly notice: string }): void {
+    this.#ends ??= ends;
+    this.#deps.log.info({ reason: ends.reason }, `ending: ${ends.notice}`);
+    if (this.#options.prefix === undefined || this.#options.leaveOnTerminate) this.leave();
+    else this.stop();
+  }
+
   /** Lives. Settles when nothing is left; never rejects. */
   async run(outer: AbortSignal): Promise<AgentExit> {
     const signal = AbortSignal.any([outer, this.#stopping.signal]);
+    const over = new AbortController();
+    void this.#endInTime(over.signal);
     let exit: AgentExit;
     try {
       exit = await this.#live(signal).finally(() => this.#deps.world.close());
@@ -102,15 +144,31 @@ export class AgentLife {
       if (signal.aborted) exit = { exitCode: 0, error: undefined, how: "stopped", notice: undefined };
       else exit = { exitCode: error instanceof QuorateError ? error.exitCode : 1, error, how: "failed", notice: undefined };
     }
+    over.abort(new DOMException("The agent has ended", "AbortError"));
+    this.#deps.here.close();
+    if (exit.error === undefined && this.#ends !== undefined) exit = { ...exit, notice: exit.notice ?? this.#ends.notice };
     this.#failReady(exit.error ?? new QuorateError("CLOSED", "Cannot become ready: the agent has ended"));
     this.#self.phase = "stopped";
     this.#self.tell();
     return exit;
   }
 
+  async #endInTime(signal: AbortSignal): Promise<void> {
+    const { maxRuntimeMs } = this.#options;
+    if (maxRuntimeMs === 0) return;
+    const ends = { reason: "it was to run for so long", notice: `it has run for ${maxRuntimeMs / 1_000} s, as it was to` };
+    await this.#deps.clock.sleep(maxRuntimeMs, signal).then(
+      () => {
+        this.#end(ends);
+      },
+      () => undefined,
+    );
+  }
+
   async #live(signal: AbortSignal): Promise<AgentExit> {
     const { machine } = this.#deps;
     const options = this.#options;
+    await this.#converging.begin();
     if (options.server) await machine.assertPortsFree([...options.clientUrls, ...options.serverUrls]);
     await using prefix = await machine.openPrefix(options.prefix, options.hostname);
     this.#self.prefix = prefix;
@@ -232,6 +290,7 @@ export class AgentLife {
         this.#self.setProblem("etcd", unfit);
       }
       const presence = this.#present(client, firstAppearance(options, prefix, binary, this.#deps.proof, unfit));
+      void parts.keep("converger", this.#converging.run(client, seen.revision, living));
       void parts.keep("view", this.#view.follow(client, { clock, log }, living));
       const candidate: CandidateDeps = {
         machine,
@@ -311,8 +370,9 @@ export class AgentLife {
         );
         this.#self.phase = "leaving";
         this.#self.tell();
-        if (why === "leave") leftOver = await leave({ ...ends, serverless }, living);
-        else if ("host" in why) {
+        if (why === "leave") {
+          leftOver = await leave({ ...ends, serverless, reason: this.#ends?.reason ?? "asked to leave" }, living);
+        } else if ("host" in why) {
           closed = why;
           leftOver = await endClosed({ ...ends, serverless }, why, living);
         } else leftOver = await endForsaken(ends, why);
@@ -338,8 +398,15 @@ export class AgentLife {
   #present(client: EtcdClient, first: Appearance): Presence {
     const { clock, log } = this.#deps;
     const { keys, hostname, sessionTtlMs: ttlMs } = this.#options;
-    const presence = new Presence({ client, keys, hostname, clock, log, view: this.#view, ttlMs }, first);
+    const presence = new Presence(
+      { client, keys, hostname, clock, log, view: this.#view, ttlMs },
+      {
+        ...first,
+        converged: this.#converging.said,
+      },
+    );
     this.#self.presence = presence;
+    this.#converging.saysThrough(presence);
     this.#self.showServer();
     return presence;
   }
@@ -352,7 +419,7 @@ export class AgentLife {
     if (seat === undefined || options.prefix === undefined) return;
     const { restartGraceMs } = this.#view.policy() ?? options.policy;
     try {
-      await announceRestart({ client, options, clock }, restartGraceMs);
+      await announceRestart({ client, options, clock }, restartGraceMs, this.#ends?.reason ?? "stopped in place");
     } catch (error) {
       // Who is neither there nor known to come back is replaced: so the session is left to expire, and no sooner.
       this.#self.presence?.leaveLease();
@@ -423,6 +490,8 @@ export class AgentLife {
     await this.#view.until(() => this.#view.complete && this.#self.presence?.written === true, signal);
     this.#self.phase = this.#leaving ? "leaving" : "running";
     this.#self.tell();
+    this.#isReady = true;
+    this.#converging.ring();
     log.info({ role: this.#self.role() }, "ready");
     this.#setReady();
   }

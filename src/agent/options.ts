@@ -53,6 +53,19 @@ export interface AgentOptions {
    * lead; all have the built-in one. Default: `dynamicSize`.
    */
   readonly chooser?: Chooser;
+  /**
+   * How long a part has to be converged before it counts, in milliseconds: each of the agent's own, and of `agent.world.converger` unless it
+   * says otherwise. Default 0.
+   */
+  readonly convergedTimeoutMs?: number;
+  /** End once all hosts are converged, as after `maxRuntimeMs`. Needs `convergedTimeoutMs`. Default false. */
+  readonly convergedExit?: boolean;
+  /** A file that gets a line `true` or `false` whenever it changes whether all hosts are converged; the first one is `false`. */
+  readonly convergedStatusFile?: string;
+  /** End after so many milliseconds: in place, as `stop()` does, or by leaving. 0, the default: never. */
+  readonly maxRuntimeMs?: number;
+  /** An end by `convergedExit` or `maxRuntimeMs` leaves, as with a temporary prefix it always does. Default false. */
+  readonly leaveOnTerminate?: boolean;
   /** Keep a copy of the World's keys warm, in `world` under the prefix, for the programs of this host. Default false. */
   readonly replica?: boolean;
   /** A group, by name or number, whose programs may read that copy too. Default: the agent's own user alone. */

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { raced, within, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import type { World } from "../world/index.ts";
+import type { PartsHere } from "../world/converged/here.ts";
 import { worldOver } from "../world/world.ts";
 import type { ResolvedOptions } from "./resolve.ts";
 
@@ -21,13 +22,16 @@ export class OwnWorld {
   readonly #options: ResolvedOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #here: PartsHere;
   readonly #over = new AbortController();
   readonly #place: Promise<WorldPlace>;
   #setPlace!: (place: WorldPlace) => void;
   #world: World | undefined;
 
-  constructor(options: ResolvedOptions, clock: Clock, log: Logger) {
+  /** `here`: what is converged or not of the agent. */
+  constructor(options: ResolvedOptions, here: PartsHere, clock: Clock, log: Logger) {
     this.#options = options;
+    this.#here = here;
     this.#clock = clock;
     this.#log = log.child({ part: "world" });
     this.#place = new Promise((resolve) => {
@@ -65,6 +69,7 @@ export class OwnWorld {
       clock,
       log,
       sessionTtlMs,
+      agents: this.#here,
       connect: async () => {
         const { folder, clusterId, endpoints } = await raced(this.#place, this.#over.signal);
         const { connect } = await import("../world/connect.ts");

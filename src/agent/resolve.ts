@@ -1,6 +1,6 @@
 import { hostname as machineName, homedir, tmpdir } from "node:os";
 import { isIP } from "node:net";
-import { isAbsolute, join } from "node:path";
+import { isAbsolute, join, resolve as resolvePath } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { QuorateError } from "../errors.ts";
@@ -38,6 +38,12 @@ export interface ResolvedOptions {
   readonly given: { readonly policy: PolicyFlags; readonly idealClusterSize: number | undefined };
   /** The chooser it has beside the built-in one, or that one. */
   readonly chooser: Chooser;
+  readonly convergedTimeoutMs: number;
+  readonly convergedExit: boolean;
+  readonly convergedStatusFile: string | undefined;
+  /** 0: for ever. */
+  readonly maxRuntimeMs: number;
+  readonly leaveOnTerminate: boolean;
   readonly replica: boolean;
   readonly worldGroup: string | undefined;
   readonly adopt: boolean;
@@ -71,6 +77,8 @@ export function surroundings(stateHome?: string): Surroundings {
   };
 }
 
+/** Timers take no more. */
+const longestMs = 2 ** 31 - 1;
 const unspecified = /^https?:\/\/(0\.0\.0\.0|\[::\]|\[0*(:0*)*\]):/;
 
 function refuse(option: string, what: string, hint?: string): never {
@@ -112,6 +120,11 @@ const kinds = z
     stallTimeoutMs: number,
     restartGraceMs: number,
     chooser: z.custom<Chooser>(isChooser, { error: "an object with a name and a function `choose`" }),
+    convergedTimeoutMs: number,
+    convergedExit: flag,
+    convergedStatusFile: text,
+    maxRuntimeMs: number,
+    leaveOnTerminate: flag,
     replica: flag,
     worldGroup: text,
     adopt: flag,
@@ -297,6 +310,14 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
   }
   if (given.prefix !== undefined && given.tmpPrefix === true)
     refuse("tmpPrefix", "a prefix is given as well", "choose one of the two");
+  if (given.convergedExit === true && given.convergedTimeoutMs === undefined) {
+    refuse(
+      "convergedExit",
+      "how long everything has to be converged is not said",
+      "add --converged-timeout=TIME: longer than it takes to start the agents that are to wait for each other",
+    );
+  }
+  if (given.convergedStatusFile === "") refuse("convergedStatusFile", "it must be the name of a file");
   if (given.worldGroup !== undefined && given.replica !== true)
     refuse("worldGroup", "there is no replica to share", "add --replica");
   if (given.worldGroup === "") refuse("worldGroup", "it must be the name or the number of a group");
@@ -326,6 +347,11 @@ export function resolveOptions(given: AgentOptions, around: Surroundings = surro
     policy: Object.freeze({ ...defaultClusterPolicy, ...policy, chooser: chooser.name }),
     given: Object.freeze({ policy: Object.freeze(policy), idealClusterSize: given.idealClusterSize }),
     chooser,
+    convergedTimeoutMs: whole("convergedTimeoutMs", given.convergedTimeoutMs ?? 0, 0, longestMs, " milliseconds"),
+    convergedExit: given.convergedExit ?? false,
+    convergedStatusFile: given.convergedStatusFile === undefined ? undefined : resolvePath(given.convergedStatusFile),
+    maxRuntimeMs: whole("maxRuntimeMs", given.maxRuntimeMs ?? 0, 0, longestMs, " milliseconds"),
+    leaveOnTerminate: given.leaveOnTerminate ?? false,
     replica: given.replica ?? false,
     worldGroup: given.worldGroup,
     adopt: given.adopt ?? false,

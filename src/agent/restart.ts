@@ -14,11 +14,11 @@ interface RestartDeps {
 }
 
 /**
- * Keeps the seat for `graceMs` although the session ends: this host means to come back.
+ * Keeps the seat for `graceMs` although the session ends: this host means to come back. `reason` is for the others.
  *
  * @throws QuorateError DEADLINE where that was not acknowledged within 2 s, or as every call of the client
  */
-export async function announceRestart({ client, options, clock }: RestartDeps, graceMs: number): Promise<void> {
+export async function announceRestart({ client, options, clock }: RestartDeps, graceMs: number, reason: string): Promise<void> {
   await within(
     announceMs,
     clock,
@@ -26,7 +26,7 @@ export async function announceRestart({ client, options, clock }: RestartDeps, g
     async (signal) => {
       const lease = await grantLease(client, { ttlMs: graceMs, clock }, signal);
       const key = options.keys.restarting.key(options.hostname);
-      await client.put(key, writeRecord("reason", { reason: "stopped in place" }), { lease, signal });
+      await client.put(key, writeRecord("reason", { reason }), { lease, signal });
     },
     () => new QuorateError("DEADLINE", "Cannot announce the restart in time"),
   );

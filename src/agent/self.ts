@@ -137,5 +137,6 @@ export function firstAppearance(
     volunteer: volunteering ? advertiseServerUrls.join(",") : undefined,
     endpoints: undefined,
     leaving: undefined,
+    converged: undefined,
   };
 }

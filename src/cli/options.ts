@@ -176,6 +176,17 @@ export const agentFlags = {
     policyFields.restartGraceMs.flag,
     "founder's: how long an agent that was stopped by SIGTERM keeps its seat (default: 5m)",
   ),
+  convergedTimeoutMs: time(
+    "converged-timeout",
+    "a host is converged once nothing has happened there for so long: seat and server as wanted, cluster settled (default: 0s)",
+  ),
+  convergedExit: toggle("converged-exit", "end once all hosts are converged, as SIGTERM ends it; needs --converged-timeout"),
+  convergedStatusFile: text(
+    "converged-status-file",
+    "FILE",
+    "append a line, true or false, whenever it changes whether all hosts are converged",
+  ),
+  maxRuntimeMs: time("max-runtime", "end after so long, as SIGTERM ends it (default: never)"),
   replica: toggle("replica", "keep a copy of the World's keys warm under the prefix, for programs on this host"),
   worldGroup: text("world-group", "GROUP", "group whose programs may read that copy too"),
   adopt: toggle("adopt", "take over a cluster that Quorate did not found"),

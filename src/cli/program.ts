@@ -48,6 +48,7 @@ const ignored: Flag<string> = {
   ...own("no-pgp", undefined, "accepted and ignored, for people who come from mgmt"),
   hidden: true,
 };
+const ignoredNoExit: Flag<string> = { ...ignored, ...own("converged-timeout-no-exit", undefined, ignored.help), hidden: true };
 
 /**
  * Runs one command line to its end. The exit code comes back; errors are thrown.
@@ -102,7 +103,7 @@ First steps:
   quorate status                     how the cluster is
   quorate world str set motd hello   what all hosts read, with \`quorate world str get motd\``,
     );
-  const runFlags = [...Object.values(agentFlags), ...Object.values(endFlags), ...Object.values(logFlags), ignored];
+  const runFlags = [...Object.values(agentFlags), ...Object.values(endFlags), ...Object.values(logFlags), ignored, ignoredNoExit];
   const run = command(program, "run", "run an agent until ^C", runFlags);
   run
     .argument("[empty]", "the word `empty` is accepted and ignored, for people who come from mgmt")
@@ -122,6 +123,10 @@ Three agents for a trial on one machine:
 
 ^C leaves the cluster in good order (twice hurries, three times kills). SIGTERM and SIGHUP stop the agent and keep its seat, unless
 --leave-on-terminate is given.
+
+An agent is converged while its seat and its server are as the leader wants them and the leader has nothing left to do; with
+--converged-timeout, once that has been so for as long. With --converged-exit on all of them, agents end together when the last one is.
+Choose a timeout that is longer than it takes to start them all: an agent that is alone is converged, too.
 
 Flags marked "founder's" are written by the agent that founds a cluster, and are the cluster's policy from then on: those of other agents
 change nothing, and log and status name the ones that differ. \`quorate policy set\` changes the policy.`,

@@ -13,7 +13,7 @@ export async function run(settings: RunSettings, io: Io): Promise<number> {
   const format = settings.logFormat ?? (io.tty ? "pretty" : "json");
   const logger = await createLogger({ level: settings.logLevel, format, color: io.color });
   const { startAgent } = await import("../agent/index.ts");
-  const agent = startAgent({ ...settings.agent, logger });
+  const agent = startAgent({ ...settings.agent, leaveOnTerminate: settings.leaveOnTerminate, logger });
   const alwaysLeaves = settings.leaveOnTerminate || settings.agent.tmpPrefix === true;
   let seen = noSignal;
   const listen = (signal: EndSignal): void => {

@@ -22,6 +22,7 @@ export type {
   WriteOptions,
   Written,
 } from "./api/common.ts";
+export type { Convergence, ConvergedHere, Converger, ConvergerPart, PartOptions } from "./api/converger.ts";
 export type { AddDeployOptions, Deploy, Deploys, NewDeploy } from "./api/deploys.ts";
 export type { Member, Members, MembersWatchOptions } from "./api/members.ts";
 export type {

@@ -2,7 +2,9 @@ import { Observable } from "rxjs";
 import type { World, WorldStatus } from "./api/world.ts";
 import { Context } from "./context.ts";
 import type { ContextParts } from "./context.ts";
+import type { PartsHere } from "./converged/here.ts";
 import { batch } from "./parts/batch.ts";
+import { convergerOf } from "./parts/converger.ts";
 import { deploysOf } from "./parts/deploys.ts";
 import { elect, leaderOnly, lock } from "./parts/lock.ts";
 import { membersOf } from "./parts/members.ts";
@@ -11,8 +13,13 @@ import { Sessions, session } from "./parts/session.ts";
 import { idealClusterSizeOf } from "./parts/size.ts";
 import { strMapOf, strOf } from "./parts/strings.ts";
 
+export interface WorldParts extends ContextParts {
+  /** Of the agent that this World is of: what is converged or not. */
+  readonly agents?: PartsHere;
+}
+
 /** A World over a connection that is made with the first use. */
-export function worldOver(parts: ContextParts): World {
+export function worldOver(parts: WorldParts): World {
   const context = new Context(parts);
   const sessions = new Sessions(context);
   const close = (): Promise<void> => context.close();
@@ -25,6 +32,7 @@ export function worldOver(parts: ContextParts): World {
     deploy: deploysOf(context),
     idealClusterSize: idealClusterSizeOf(context, sessions),
     members: membersOf(context),
+    converger: convergerOf(context, sessions, parts.agents),
     session: (options = {}) => session(context, sessions, options),
     lock: (name, options = {}) => lock(context, name, options),
     elect: (name, options = {}) => elect(context, sessions, name, options),

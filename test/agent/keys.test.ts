@@ -249,3 +249,32 @@ describe("URLs of agents", () => {
 test.each(["", ".", "..", "a/b", "a b", "ä", "h1\n", "x".repeat(254)])("%j is no host name", (text) => {
   expect(isHostname(text)).toBe(false);
 });
+
+test("who says that it is converged comes back from its key, and nobody else's key is taken for one", () => {
+  const { converged } = keys;
+  expect(converged.key("h1")).toBe("/_mgmt/converged/h1");
+  expect(converged.parse("/_mgmt/converged/h1/7c0de")).toEqual({ host: "h1", session: "7c0de" });
+  const host = fc.stringMatching(/^[A-Za-z0-9._-]{1,253}$/).filter(isHostname);
+  const session = fc.option(fc.stringMatching(/^[1-9a-f][0-9a-f]{0,15}$/), { nil: undefined });
+  fc.assert(
+    fc.property(host, session, (of, by) => {
+      const key = converged.key(of, by);
+      expect(converged.parse(key)).toEqual({ host: of, session: by });
+      expect(within(converged, key)).toBe(true);
+    }),
+  );
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), (text) => {
+      const parsed = converged.parse(converged.start + text);
+      if (parsed !== undefined) expect(converged.key(parsed.host, parsed.session)).toBe(converged.start + text);
+    }),
+  );
+  for (const key of [
+    "/_mgmt/converged/",
+    "/_mgmt/converged/h 1",
+    "/_mgmt/converged/h1/",
+    "/_mgmt/converged/h1/0",
+    "/_mgmt/strings/h1",
+  ])
+    expect([key, converged.parse(key)]).toEqual([key, undefined]);
+});

@@ -1,41 +1,6 @@
 import { expect, test } from "vitest";
-import type { Clock } from "../../src/clock.ts";
 import { Deadlines } from "../../src/etcd/deadlines.ts";
-
-/** Time that passes when it is told to, and what sleeps on it. */
-class HandClock implements Clock {
-  readonly sleepers = new Set<{ readonly atMs: number; readonly wake: () => void }>();
-  #nowMs = 0;
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  wallTime(): Date {
-    return new Date(0);
-  }
-
-  sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const sleeper = { atMs: this.#nowMs + ms, wake: resolve };
-      this.sleepers.add(sleeper);
-      signal.addEventListener("abort", () => {
-        this.sleepers.delete(sleeper);
-        reject(signal.reason as Error);
-      });
-    });
-  }
-
-  async pass(ms: number): Promise<void> {
-    this.#nowMs += ms;
-    for (const sleeper of this.sleepers) {
-      if (sleeper.atMs > this.#nowMs) continue;
-      this.sleepers.delete(sleeper);
-      sleeper.wake();
-    }
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
+import { HandClock } from "../support/hand-clock.ts";
 
 test("each deadline fires in its time, on one timer, unless it was taken back", async () => {
   const clock = new HandClock();

@@ -16,6 +16,8 @@ export interface Appearance {
   readonly endpoints: string | undefined;
   /** Why it wants to leave. */
   readonly leaving: string | undefined;
+  /** Whether it is converged, as its key says it. */
+  readonly converged: string | undefined;
 }
 
 /** What etcd refuses today (no space, an expired lease) it may accept tomorrow; what this agent refuses stays refused. */
@@ -71,6 +73,11 @@ export class Presence {
   show(change: Partial<Omit<Appearance, "record">> & { readonly record?: Partial<AgentRecord> }): void {
     this.#wanted = { ...this.#wanted, ...change, record: { ...this.#wanted.record, ...change.record } };
     this.#bell.ring();
+  }
+
+  /** Somebody else has changed this key: it is written again. */
+  lost(key: string): void {
+    if (this.#written.delete(key)) this.#bell.ring();
   }
 
   /** From now on a session that ends is not revoked: its keys stay until the lease expires. */
@@ -177,11 +184,12 @@ export class Presence {
 
   #textsWanted(): ReadonlyMap<string, string> {
     const { keys, hostname } = this.#deps;
-    const { record, volunteer, endpoints, leaving } = this.#wanted;
+    const { record, volunteer, endpoints, leaving, converged } = this.#wanted;
     const wanted = new Map([[keys.agents.key(hostname), writeRecord("agentRecord", record)]]);
     if (volunteer !== undefined) wanted.set(keys.volunteer.key(hostname), volunteer);
     if (endpoints !== undefined) wanted.set(keys.endpoints.key(hostname), endpoints);
     if (leaving !== undefined) wanted.set(keys.leaving.key(hostname), writeRecord("reason", { reason: leaving }));
+    if (converged !== undefined) wanted.set(keys.converged.key(hostname), converged);
     return wanted;
   }
 

@@ -1,6 +1,7 @@
 import type { Observable } from "rxjs";
 import type { BatchBuilder, BatchOptions, BatchResult } from "./batch.ts";
 import type { CallOptions, Fence, Session } from "./common.ts";
+import type { Converger } from "./converger.ts";
 import type { Deploys } from "./deploys.ts";
 import type { Members } from "./members.ts";
 import type { Resources } from "./resources.ts";
@@ -73,6 +74,7 @@ export interface World extends AsyncDisposable {
   readonly deploy: Deploys;
   readonly idealClusterSize: IdealClusterSize;
   readonly members: Members;
+  readonly converger: Converger;
   /**
    * Without `ttl` the World's own session, which `lease: "session"` hangs on: opened with the first use, and anew with the first use
    * after it was lost. With `ttl` one of your own.

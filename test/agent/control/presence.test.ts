@@ -23,7 +23,7 @@ let namespaces = 0;
 
 function appearance(n: number, more: Partial<Appearance> = {}): Appearance {
   const record = readRecord("agentRecord", agentRecord(n)) as AgentRecord;
-  return { record, volunteer: "http://h1:2380", endpoints: undefined, leaving: undefined, ...more };
+  return { record, volunteer: "http://h1:2380", endpoints: undefined, leaving: undefined, converged: undefined, ...more };
 }
 
 /** An agent's presence, running, with what can be seen of it in etcd. */
