@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listEtcds } from "../src/embed/store.mjs";
 import { endParts, runBeside, runPart, stopAtSignals, tellParts } from "./parts.mjs";
+import { ensureSshd } from "./sshd.mjs";
 import { ensureBuild, ensureEtcd, ensureEtcdsOf, ensurePackages, fail } from "./setup.mjs";
 
 /** @import { TestResults } from "./test-reporter.mjs" */
@@ -40,6 +41,7 @@ try {
   if (part.length === 0) checks = runBeside("checks", ["scripts/check.mjs"], { ...process.env, QUORATE_TEST_RUN: run });
   await ensureBuild();
   const etcd = await ensureEtcd();
+  await ensureSshd((line) => console.error(`setup: ${line}`));
   if (full && part.length === 0) await ensureEtcdsOf(suites);
   if (full && part.length === 0 && lives.inAll > lives.amongTests) livesBeside = playLives();
   // The tests find what is given or in the store by themselves.

@@ -3,6 +3,7 @@ import { EtcdClient } from "../etcd/index.ts";
 import { keysUnder, type Keys } from "../keys.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { ClientSettings } from "./options.ts";
+import { wayBy } from "./way.ts";
 
 export interface Cluster {
   readonly client: EtcdClient;
@@ -13,7 +14,7 @@ export interface Cluster {
 /** Nobody listens at any of the endpoints: the time in which a server would have been started again, and no more. */
 const refusedMs = 300;
 
-/** A client for the length of one command. Aborted by `^C`. */
+/** A client for the length of one command. Aborted by `^C`. @throws as `wayBy` does */
 export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cluster) => Promise<T>): Promise<T> {
   const keys = keysUnder(settings.namespace);
   const ended = new AbortController();
@@ -21,11 +22,18 @@ export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cl
     ended.abort(new Interrupted());
   };
   process.once("SIGINT", end);
-  const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock, refusedMs });
+  const { signal } = ended;
   try {
-    return await use({ client, keys, signal: ended.signal });
+    const way = await wayBy(settings.ssh, signal);
+    const wires = way.wires === undefined ? {} : { wires: way.wires };
+    const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock, refusedMs, ...wires });
+    try {
+      return await use({ client, keys, signal });
+    } finally {
+      await client.close();
+      way.close();
+    }
   } finally {
     process.off("SIGINT", end);
-    await client.close();
   }
 }

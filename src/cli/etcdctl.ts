@@ -4,10 +4,11 @@ import { findEtcd } from "../embed/store.mjs";
 import { QuorateError } from "../errors.ts";
 import type { Io } from "./io.ts";
 import { clientFlags, defaultEndpoints, valueOf, type Env } from "./options.ts";
+import { sshGiven } from "./options-ssh.ts";
 
 /**
- * `quorate etcdctl ARGS`: the etcdctl beside the etcd that an agent would run, API 3, with Quorate's endpoints. Every argument is
- * passed on as it is, and so is the exit code.
+ * `quorate etcdctl ARGS`: the etcdctl beside the etcd that an agent would run, API 3, with Quorate's endpoints, which are those behind
+ * QUORATE_SSH_URL where that is set. Every argument is passed on as it is, and so is the exit code.
  */
 export async function etcdctl(args: readonly string[], io: Io): Promise<number> {
   const etcd = await findEtcd({ env: { ...io.env }, allowDownload: false });
@@ -16,7 +17,19 @@ export async function etcdctl(args: readonly string[], io: Io): Promise<number> 
       hint: "quorate etcd install",
     });
   }
-  const child = spawn(etcd.etcdctl, args, { stdio: "inherit", env: etcdctlEnvironment(args, io.env) });
+  const environment = etcdctlEnvironment(args, io.env);
+  const ssh = sshGiven({}, io.env);
+  if (ssh !== undefined && environment["ETCDCTL_ENDPOINTS"] === undefined) {
+    throw new QuorateError("INVALID_OPTION", "Cannot run etcdctl: its own --endpoints would go past QUORATE_SSH_URL", {
+      hint: "name them in QUORATE_ENDPOINTS, or unset QUORATE_SSH_URL",
+    });
+  }
+  const far = (environment["ETCDCTL_ENDPOINTS"] ?? "").split(",").map((url) => (url.includes("://") ? url : `http://${url}`));
+  const forwards = ssh && (await (await import("./etcdctl-ssh.ts")).forwardsTo(far, ssh));
+  const child = spawn(etcd.etcdctl, args, {
+    stdio: "inherit",
+    env: { ...environment, ...(forwards === undefined ? {} : { ETCDCTL_ENDPOINTS: forwards.endpoints.join(",") }) },
+  });
   // The terminal sends ^C to both; what ends is decided by etcdctl.
   const ignore = (): void => undefined;
   process.on("SIGINT", ignore);
@@ -31,6 +44,7 @@ export async function etcdctl(args: readonly string[], io: Io): Promise<number> 
     });
   } finally {
     process.off("SIGINT", ignore);
+    await forwards?.close();
   }
 }
 

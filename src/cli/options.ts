@@ -11,6 +11,8 @@ import {
 import { whyNotWithin } from "../chooser/index.ts";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";
+import type { SshOptions } from "../ssh/index.ts";
+import { sshFlags, sshGiven } from "./options-ssh.ts";
 
 /** Every flag of the command line, and the only place that reads the environment. Rules that hold for the library too are in agent/resolve. */
 
@@ -266,6 +268,7 @@ export const clientFlags = {
     help: "client URLs of the cluster (default: http://127.0.0.1:2379)",
     read: endpointUrls,
   },
+  ...sshFlags,
   namespace: agentFlags.namespace,
   output: {
     name: "output",
@@ -332,14 +335,18 @@ export function runSettings(given: Given, env: Env): RunSettings {
 /** What a command that asks a cluster was given. */
 export interface ClientSettings {
   readonly endpoints: readonly string[];
+  /** Where to log in, and see the endpoints from. */
+  readonly ssh?: SshOptions;
   readonly namespace: string;
   readonly output: Format;
 }
 
 /** @throws QuorateError INVALID_OPTION that names the flag or the variable. */
 export function clientSettings(given: Given, env: Env): ClientSettings {
+  const ssh = sshGiven(given, env);
   return {
     endpoints: valueOf(clientFlags.endpoints, given, env) ?? defaultEndpoints,
+    ...(ssh === undefined ? {} : { ssh }),
     namespace: valueOf(clientFlags.namespace, given, env) ?? "/_mgmt",
     output: valueOf(clientFlags.output, given, env) ?? "table",
   };

@@ -1,18 +1,21 @@
 import { join } from "node:path";
 import { systemClock } from "../clock.ts";
 import { lookAtReplicas, type ReplicaLook } from "../world/replica/look.ts";
+import { sshRoute } from "../ssh/index.ts";
 import type { ClusterView } from "./cluster.ts";
+import type { ClientSettings } from "./options.ts";
 
 type Cluster = Pick<ClusterView, "clusterId" | "revision">;
 
 /** The replicas of that cluster on this host. What is kept of another cluster is shown too where it lies under the prefix. */
 export function replicasHere(
   prefix: string,
-  namespace: string,
+  { namespace, ssh }: Pick<ClientSettings, "namespace" | "ssh">,
   { clusterId }: Cluster,
   signal: AbortSignal,
 ): Promise<readonly ReplicaLook[]> {
-  return lookAtReplicas({ prefixFolder: join(prefix, "world"), namespace, clusterId, clock: systemClock }, signal);
+  const meant = { namespace, ssh: ssh && sshRoute(ssh), clusterId };
+  return lookAtReplicas({ prefixFolder: join(prefix, "world"), ...meant, clock: systemClock }, signal);
 }
 
 /** What the screen says of one, most important first. */

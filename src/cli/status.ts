@@ -37,7 +37,9 @@ export async function status(
     }
     const health = settings.endpointsHealth ? await probeEndpoints(client, keys, view, settings.endpoints, signal) : undefined;
     const replicas =
-      view === undefined ? [] : await replicasHere(settings.prefix ?? defaultPrefix(), keys.namespace, view, signal);
+      view === undefined
+        ? []
+        : await replicasHere(settings.prefix ?? defaultPrefix(), { ...settings, namespace: keys.namespace }, view, signal);
     if (settings.output !== "table") {
       const seen = view === undefined ? {} : { ...statusData(view), replicas: replicas.map((one) => replicaData(one, view)) };
       io.out(encode({ ...seen, ...(health ? { endpoints: health } : {}) }, settings.output));

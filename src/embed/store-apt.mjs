@@ -129,7 +129,7 @@ async function fetchSuite(tried, folder, named, { env, log, signal }) {
  * @param {string} folder
  * @param {NodeJS.ProcessEnv} env
  */
-async function privateApt({ archive, source, suite }, folder, env) {
+export async function privateApt({ archive, source, suite }, folder, env) {
   await mkdir(join(folder, "lists", "partial"), { recursive: true });
   await mkdir(join(folder, "cache", "archives", "partial"), { recursive: true });
   await writeFile(join(folder, "status"), "");

@@ -121,14 +121,27 @@ export function mayHaveHappened(failure: QuorateError): boolean {
   return failure.data["outcome"] !== "none";
 }
 
-/** What the client, the session or the caller says itself, before anything is sent. */
-const own: ReadonlySet<string> = new Set(["CLOSED", "SESSION_LOST", "LOCK_LOST", "LEADERSHIP_LOST", "REFUSED"]);
+/** What the client, the session, the caller or the way there says itself, before anything is sent. */
+const own: ReadonlySet<string> = new Set(["CLOSED", "SESSION_LOST", "LOCK_LOST", "LEADERSHIP_LOST", "REFUSED", "WRONG_HOST_KEY"]);
 
 /** Whether the failure is the endpoint's: another endpoint may answer, and this one is better left alone for a while. */
 export function isOfEndpoint(failure: QuorateError): boolean {
+  // A host on the way lets nobody pass, or nobody to this endpoint.
+  if (failure.code === "DENIED") return failure.data["endpoint"] !== undefined;
   if (failure.code !== "ETCD_REFUSED") return !own.has(failure.code);
   return elsewhere.some((text) => reasonOf(failure).includes(text));
 }
+
+/**
+ * What whoever follows the store tries again for: also another cluster on a known address, a host on the way that is not what it was or
+ * lets nobody pass, which somebody may set right, and a compaction between two pages of a listing.
+ */
+export function mayPass(error: unknown): boolean {
+  if (!(error instanceof QuorateError)) return false;
+  return error.retryable || passingCodes.has(error.code) || reasonOf(error).includes("compacted");
+}
+
+const passingCodes: ReadonlySet<string> = new Set(["WRONG_CLUSTER", "WRONG_HOST_KEY", "DENIED"]);
 
 /** Nobody listens there: no time will tell more. */
 export function isRefused(failure: QuorateError): boolean {

@@ -5,7 +5,8 @@ export type { Succession } from "./successor.ts";
 export type { Login } from "./credentials.ts";
 export type { CallHooks, Link, LinkHandlers, LinkStream, Rpcs, StreamMethod, Wires } from "./link.ts";
 export { followMembers, MemberEndpoints } from "./member-endpoints.ts";
-export { rpcsOver } from "./link.ts";
+export { rpcsOver, wiresBy } from "./link.ts";
+export type { Dial, Way } from "./local-end.ts";
 export type {
   CallOptions,
   Compare,
@@ -27,7 +28,7 @@ export { openWatch, watchRange } from "./watch.ts";
 export type { Change, OnNews, WatchDeps, Watching, WatchNews } from "./watch.ts";
 export { campaign, isCandidate } from "./election.ts";
 export type { CampaignOptions, Leadership } from "./election.ts";
-export { isOfEndpoint, mayHaveHappened, reasonOf } from "./failure.ts";
+export { isOfEndpoint, mayHaveHappened, mayPass, reasonOf } from "./failure.ts";
 export { Batch } from "./batch.ts";
 export { Deadlines } from "./deadlines.ts";
 export type { AtomicWrite, BatchOptions, Look, SingleOptions, When, WriteOp, WriteOptions, Written } from "./batch.ts";

@@ -4,6 +4,7 @@ import type { AuthClient, ClusterClient, IResponseHeader, KVClient, LeaseClient,
 import type * as Rpc from "etcd3/lib/rpc.js";
 import { ConnectionGone } from "./failure.ts";
 import { grpc, rpc } from "./grpc.ts";
+import { LocalEnd, type Dial } from "./local-end.ts";
 import { methodOf } from "./messages.ts";
 import { fetchMetrics } from "./metrics.ts";
 import type { StopSignal } from "./stop.ts";
@@ -70,6 +71,8 @@ interface Wire {
   readonly sockets: Set<Socket>;
   /** Those on which no response was accepted yet. */
   readonly unproved: Set<Socket>;
+  /** Where the sockets lead, if not to the endpoint itself. */
+  readonly end: LocalEnd | undefined;
 }
 
 /** What is used of one. */
@@ -159,13 +162,15 @@ class LazyRpcs implements Rpcs {
 export class GrpcLink implements Link {
   readonly url: string;
   readonly #mostReceived: number;
+  readonly #way: Dial | undefined;
   #wire: Wire | undefined;
   #closed = false;
 
-  /** `mostReceived` is the largest message taken, in bytes. */
-  constructor(url: string, mostReceived: number) {
+  /** `mostReceived` is the largest message taken, in bytes. `way` finds the endpoint; default: the network. */
+  constructor(url: string, mostReceived: number, way?: Dial) {
     this.url = url;
     this.#mostReceived = mostReceived;
+    this.#way = way;
   }
 
   async call<T>(hooks: CallHooks, run: (rpcs: Rpcs) => Promise<T>): Promise<T> {
@@ -229,7 +234,11 @@ export class GrpcLink implements Link {
     const wire = this.#wire;
     this.#wire = undefined;
     if (!wire) return;
-    for (const socket of wire.sockets) socket.resetAndDestroy();
+    for (const socket of wire.sockets) {
+      if (wire.end === undefined) socket.resetAndDestroy();
+      else socket.destroy();
+    }
+    wire.end?.close();
     wire.channel.close();
   }
 
@@ -243,16 +252,20 @@ export class GrpcLink implements Link {
     if (this.#wire === wire) this.#wire = undefined;
     wire.channel.close();
     for (const socket of wire.sockets) socket.destroy();
+    wire.end?.close();
   }
 
   #dial(): Wire {
-    const { credentials, sockets, unproved } = watchedCredentials(this.url);
-    const channel = new grpc.Channel(authorityOf(this.url), credentials, {
+    const end = this.#way && new LocalEnd(this.url, this.#way);
+    const { credentials, sockets, unproved } = watchedCredentials(this.url, end);
+    const target = end === undefined ? authorityOf(this.url) : `unix:${end.path}`;
+    const channel = new grpc.Channel(target, credentials, {
       ...channelOptions,
+      ...(end === undefined ? {} : namesOf(this.url)),
       "grpc.max_receive_message_length": this.#mostReceived,
     });
-    const client = new grpc.Client(authorityOf(this.url), credentials, { channelOverride: channel });
-    return { channel, sockets, unproved, client };
+    const client = new grpc.Client(target, credentials, { channelOverride: channel });
+    return { channel, sockets, unproved, client, end };
   }
 
   /** A connected wire. Until it returns nothing has been sent. Rejects as soon as dialling has failed once. */
@@ -262,7 +275,7 @@ export class GrpcLink implements Link {
     const wire = (this.#wire ??= this.#dial());
     for (let state = wire.channel.getConnectivityState(true); state !== READY;) {
       if (state === TRANSIENT_FAILURE) {
-        const why = await whyNotConnected(wire, signal);
+        const why = wire.end?.failure ?? (await whyNotConnected(wire, signal));
         // A dropped channel stops dialling: a dead endpoint that nobody asks costs nothing, and the next call dials at once.
         this.#drop(wire);
         throw why;
@@ -360,8 +373,11 @@ function metadata({ requireLeader, token }: Pick<CallHooks, "requireLeader" | "t
   return made;
 }
 
-/** Credentials that remember the sockets they are used on, because grpc gives no way to cut one. */
-function watchedCredentials(url: string): Pick<Wire, "sockets" | "unproved"> & { readonly credentials: Grpc.ChannelCredentials } {
+/** Credentials that remember the sockets they are used on, because grpc gives no way to cut one. `end` is made ready for each. */
+function watchedCredentials(
+  url: string,
+  end: LocalEnd | undefined,
+): Pick<Wire, "sockets" | "unproved"> & { readonly credentials: Grpc.ChannelCredentials } {
   const credentials = url.startsWith("https:") ? grpc.credentials.createSsl() : grpc.credentials.createInsecure();
   const sockets = new Set<Socket>();
   const unproved = new Set<Socket>();
@@ -378,6 +394,7 @@ function watchedCredentials(url: string): Pick<Wire, "sockets" | "unproved"> & {
       });
       return connect(socket);
     };
+    if (end !== undefined) connector.waitForReady = () => end.prepare();
     return connector;
   };
   return { credentials, sockets, unproved };
@@ -387,8 +404,34 @@ function authorityOf(url: string): string {
   return url.replace(/^https?:\/\//, "").replace(/\/+$/, "");
 }
 
+/** Who is spoken to, where that is not who is connected to: also what a certificate is to be of. */
+function namesOf(url: string): Grpc.ChannelOptions {
+  const authority = authorityOf(url);
+  const host = authority.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  return {
+    "grpc.default_authority": authority,
+    ...(url.startsWith("https:") ? { "grpc.ssl_target_name_override": host } : {}),
+  };
+}
+
 /** Grpc, and http for metrics. */
 export const networkWires: Wires = {
   link: (url, mostReceived) => new GrpcLink(url, mostReceived),
-  metrics: fetchMetrics,
+  metrics: (endpoint, what, signal) => fetchMetrics(endpoint, what, signal),
 };
+
+/** The same by another way than the network's own. */
+export function wiresBy(way: Dial): Wires {
+  return {
+    link: (url, mostReceived) => new GrpcLink(url, mostReceived, way),
+    metrics: async (endpoint, what, signal) => {
+      const { stream, cut } = await way(endpoint, signal);
+      stream.on("error", () => undefined);
+      try {
+        return await fetchMetrics(endpoint, what, signal, stream);
+      } finally {
+        cut();
+      }
+    },
+  };
+}

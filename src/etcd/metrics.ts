@@ -1,12 +1,15 @@
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { isIP } from "node:net";
+import type { Duplex } from "node:stream";
+import { connect as connectTls } from "node:tls";
 import { QuorateError } from "../errors.ts";
 
 /** etcd's metrics are some 100 KB; whatever answers with more is not etcd. */
 const mostBytes = 4 * 1024 * 1024;
 
-/** One GET of `/metrics`. @throws QuorateError UNREACHABLE; the signal's reason */
-export function fetchMetrics(endpoint: string, what: string, signal: AbortSignal): Promise<string> {
+/** One GET of `/metrics`, on a stream that leads there where one is given. @throws QuorateError UNREACHABLE; the signal's reason */
+export function fetchMetrics(endpoint: string, what: string, signal: AbortSignal, stream?: Duplex): Promise<string> {
   const url = new URL("/metrics", endpoint);
   return new Promise((resolve, reject) => {
     const fail = (state: string, cause?: unknown): void => {
@@ -18,8 +21,13 @@ export function fetchMetrics(endpoint: string, what: string, signal: AbortSignal
       request.destroy();
       reject(signal.reason as Error);
     };
-    const make = url.protocol === "https:" ? httpsRequest : httpRequest;
-    const request = make(url, { agent: false }, (response) => {
+    const isSecure = url.protocol === "https:";
+    const make = isSecure ? httpsRequest : httpRequest;
+    const host = url.hostname.replace(/^\[|\]$/g, "");
+    const onStream =
+      stream &&
+      (() => (isSecure ? connectTls({ socket: stream, host, ...(isIP(host) === 0 ? { servername: host } : {}) }) : stream));
+    const request = make(url, onStream === undefined ? { agent: false } : { createConnection: onStream }, (response) => {
       const chunks: Buffer[] = [];
       let size = 0;
       response.on("data", (chunk: Buffer) => {

@@ -2,10 +2,9 @@ import type { IRangeRequest } from "etcd3";
 import type { Logger } from "pino";
 import { passOn } from "../clock.ts";
 import type { Clock } from "../clock.ts";
-import { QuorateError } from "../errors.ts";
 import type { EtcdClient } from "./client.ts";
 import { bytes, rangeResult, toHex, toNumber } from "./codec.ts";
-import { isTooLarge, reasonOf } from "./failure.ts";
+import { isTooLarge, mayPass } from "./failure.ts";
 import type { KeyValue, RangeResult } from "./types.ts";
 import { Outlet } from "./watch-outlet.ts";
 import type { OnNews } from "./watch-outlet.ts";
@@ -173,7 +172,7 @@ class RangeWatch {
       await this.#stream?.requestProgress();
     } catch (error) {
       // While there is no connection there is nobody to ask; the watch itself goes on trying.
-      if (!passes(error)) throw error;
+      if (!mayPass(error)) throw error;
     }
   }
 
@@ -207,7 +206,7 @@ class RangeWatch {
       } catch (error) {
         this.#setLive(false);
         this.#signal.throwIfAborted();
-        if (!passes(error)) throw error;
+        if (!mayPass(error)) throw error;
         this.#log?.debug({ start: this.#range.start, err: error, pauseMs: this.#pauseMs }, "the watch was interrupted");
         await this.#pause();
       }
@@ -327,10 +326,4 @@ class RangeWatch {
     this.#live = live;
     this.#outlet.push({ kind: "state", live });
   }
-}
-
-/** What is worth another try: also another cluster on a known address, and a compaction between two pages of a listing. */
-function passes(error: unknown): boolean {
-  if (!(error instanceof QuorateError)) return false;
-  return error.retryable || error.code === "WRONG_CLUSTER" || reasonOf(error).includes("compacted");
 }

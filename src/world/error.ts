@@ -16,7 +16,8 @@ import type { ErrorCode } from "../errors.ts";
  * | `OUTCOME_UNKNOWN` | sent, and nothing tells what became of it |
  * | `BUSY` | too many writes are waiting |
  * | `ABORTED` | the call's own signal fired; `cause` is its reason |
- * | `DENIED` | etcd's authentication does not allow it |
+ * | `DENIED` | etcd's authentication does not allow it, or a host on the way by ssh |
+ * | `WRONG_HOST_KEY` | a host on the way by ssh shows a key that is not known to be its own |
  * | `SESSION_LOST`, `LOCK_LOST`, `LEADERSHIP_LOST` | the lease, the lock or the leadership that it relies on is gone |
  * | `ETCD_REFUSED`, `WRONG_CLUSTER`, `PREFIX_UNUSABLE` | as they say; `cause` has the words of etcd or of the system |
  * | `CLOSED` | the World was closed |
@@ -43,6 +44,7 @@ export type WorldErrorCode = Extract<
   | "LEADERSHIP_LOST"
   | "ETCD_REFUSED"
   | "WRONG_CLUSTER"
+  | "WRONG_HOST_KEY"
   | "PREFIX_UNUSABLE"
   | "CLOSED"
 >;
@@ -104,6 +106,8 @@ const asIs: ReadonlySet<string> = new Set<WorldErrorCode>([
   "LEADERSHIP_LOST",
   "ETCD_REFUSED",
   "WRONG_CLUSTER",
+  "WRONG_HOST_KEY",
+  "DENIED",
   "PREFIX_UNUSABLE",
   "CLOSED",
 ]);
@@ -140,7 +144,8 @@ export function asWorldError(error: unknown, { what, key }: Doing, signal?: Abor
   const { retryable, hint } = error;
   // Of what was sent only a write can have happened, and that one says so by its code: a read that was not answered has done nothing.
   const outcome = code === "OUTCOME_UNKNOWN" ? "unknown" : "none";
-  const state = states[code];
+  // Of a host on the way, that one says more.
+  const state = error.code === "DENIED" ? undefined : states[code];
   return new WorldError(code, `Cannot ${what}: ${state ?? stateOf(error)}`, {
     retryable,
     outcome,

@@ -1,5 +1,6 @@
 export { openWorld } from "./open.ts";
 export type { WorldOptions } from "./open.ts";
+export type { SshLogin, SshOptions } from "../ssh/index.ts";
 export { WorldError } from "./error.ts";
 export type { Outcome, WorldErrorCode } from "./error.ts";
 export type { BatchBuilder, BatchDeleteOptions, BatchOptions, BatchResult, BatchWriteOptions } from "./api/batch.ts";

@@ -10,12 +10,19 @@ import type { World } from "./api/world.ts";
 import { connect } from "./connect.ts";
 import { defaultTimeoutMs } from "./context.ts";
 import { WorldError, asWorldError } from "./error.ts";
+import { sshRoute } from "../ssh/index.ts";
+import type { SshOptions, SshRoute } from "../ssh/index.ts";
 import { ttlMsOf } from "./ttl.ts";
 import { worldOver } from "./world.ts";
 
 export interface WorldOptions {
   /** Client URLs of the cluster: one that answers is enough. Quorate's or any other etcd. */
   readonly seeds?: readonly string[];
+  /**
+   * A host to log in at, where the cluster cannot be reached from here; seeds, and endpoints that are learned later, are as that host
+   * sees them. Its key has to be known.
+   */
+  readonly ssh?: SshOptions;
   /** Folder of an agent on this host: its cluster, its replica and its hostname are used, and no seed is needed. */
   readonly prefix?: string;
   /** Identity in maps and exports. Default: the agent's where `prefix` is given, else the machine's. */
@@ -48,11 +55,12 @@ const defaultSessionTtl = 10;
  * await world.close();
  * ```
  *
- * @throws WorldError INVALID_OPTION; PREFIX_UNUSABLE; UNAVAILABLE or DEADLINE where the cluster does not answer and no copy of it is known
+ * @throws WorldError INVALID_OPTION; PREFIX_UNUSABLE; UNAVAILABLE, DEADLINE, DENIED or WRONG_HOST_KEY where the cluster does not answer and no copy of it is known
  */
 export async function openWorld(options: WorldOptions): Promise<World> {
   const doing = { what: "open the World" };
   try {
+    const ssh = await routeIn(options);
     const { prefix, namespace = "/_mgmt", clock = systemClock, logger: log } = options;
     const agent = prefix === undefined ? undefined : await agentThatKnows(prefix, (options.seeds ?? []).length > 0, clock);
     const hostname = options.hostname ?? agent?.hostname ?? machineName();
@@ -65,6 +73,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       namespace,
       clock,
       ...(folder === undefined ? {} : { folder }),
+      ...(ssh === undefined ? {} : { ssh }),
       ...(agent?.clusterId === undefined ? {} : { clusterId: agent.clusterId }),
       ...(options.replica === undefined ? {} : { replica: options.replica }),
       ...(options.worldGroup === undefined ? {} : { worldGroup: options.worldGroup }),
@@ -75,6 +84,15 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   } catch (error) {
     throw asWorldError(error, doing);
   }
+}
+
+/** @throws QuorateError INVALID_OPTION */
+async function routeIn({ ssh, prefix }: WorldOptions): Promise<SshRoute | undefined> {
+  if (ssh === undefined) return undefined;
+  if (prefix !== undefined) throw refused("ssh", "prefix names an agent on this host, and ssh a cluster that is elsewhere");
+  const route = sshRoute(ssh);
+  await (await import("../ssh/identity.ts")).checkIdentities(route);
+  return route;
 }
 
 /** What an agent has written of itself. */

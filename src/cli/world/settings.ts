@@ -8,12 +8,14 @@ import {
   defaultEndpoints,
   parseDuration,
   valueOf,
+  variableOf,
   wholeCount,
   type ClientSettings,
   type Env,
   type Flag,
   type Given,
 } from "../options.ts";
+import { sshFlags } from "../options-ssh.ts";
 
 /** The flags of the World's commands, and what they say. */
 
@@ -64,17 +66,24 @@ export interface WorldSettings extends Omit<ClientSettings, "endpoints"> {
  * @throws QuorateError INVALID_OPTION that names the flag or the variable.
  */
 export function worldSettings(given: Given, env: Env): WorldSettings {
-  const typed = { endpoints: given[clientFlags.endpoints.name] !== undefined, prefix: given[flags.prefix.name] !== undefined };
+  const isTyped = ({ name }: Flag<unknown>): boolean => given[name] !== undefined;
+  const typed = { endpoints: isTyped(clientFlags.endpoints) || isTyped(sshFlags.sshUrl), prefix: isTyped(flags.prefix) };
   const endpoints = valueOf(clientFlags.endpoints, given, typed.prefix ? {} : env);
   const prefix = valueOf(flags.prefix, given, typed.endpoints ? {} : env);
-  const { namespace, output } = clientSettings(given, env);
+  const { ssh, namespace, output } = clientSettings(given, typed.prefix ? withoutSsh(env) : env);
+  if (ssh !== undefined && prefix !== undefined) throw exclude("--ssh-url and --prefix, which is an agent's on this host,");
   return {
+    ...(ssh === undefined ? {} : { ssh }),
     namespace,
     output,
     endpoints: endpoints ?? (prefix === undefined ? defaultEndpoints : undefined),
     prefix,
     hostname: valueOf(flags.hostname, given, env),
   };
+}
+
+function withoutSsh(env: Env): Env {
+  return { ...env, [variableOf(sshFlags.sshUrl)]: undefined };
 }
 
 /** What is on condition. Only what is typed counts. @throws QuorateError INVALID_OPTION */

@@ -1,3 +1,5 @@
+import type { SshRoute } from "../../ssh/index.ts";
+
 /** What a feeder is started with. */
 export interface FeederSettings {
   readonly folder: string;
@@ -8,6 +10,8 @@ export interface FeederSettings {
   readonly clusterId?: string;
   readonly group?: string;
   readonly mostBytes: number;
+  /** How the endpoints are reached; it logs in by itself, as whoever started it may be gone. No secret: the keys are files. */
+  readonly ssh?: SshRoute;
   /** What there is is not to be used: why. */
   readonly distrust?: string;
   /** Where the machine's boot id is read: for tests. */

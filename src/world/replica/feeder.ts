@@ -13,6 +13,7 @@ import { Follow } from "./follow.ts";
 import { Generations, TooLarge } from "./generations.ts";
 import type { Estate } from "./generations.ts";
 import { onMessages, send } from "./protocol.ts";
+import { wiresThrough } from "./way.ts";
 import type { FeederPosition, FeederState, ToFeeder } from "./protocol.ts";
 
 /** How long it waits for its first user. */
@@ -97,6 +98,7 @@ class Feeder {
       this.#client = EtcdClient.create({
         endpoints: this.#endpoints,
         clock: systemClock,
+        ...(await wiresThrough(this.#settings.ssh, systemClock)),
         ...(clusterId === undefined ? {} : { clusterId }),
         onForeign: ({ endpoint, found }) => {
           this.#foreign = `${endpoint} belongs to cluster ${found}`;

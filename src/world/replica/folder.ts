@@ -5,6 +5,8 @@ import type { FileHandle } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { messageOf, QuorateError } from "../../errors.ts";
+import { nameOf } from "../../ssh/index.ts";
+import type { SshRoute } from "../../ssh/index.ts";
 import { isSeal } from "./seal.ts";
 import type { Seal } from "./seal.ts";
 
@@ -137,14 +139,22 @@ export function ownFolders(): string {
   return join(homedir(), ".cache", "quorate", "world");
 }
 
-/** What the name of a folder there ends with, for that namespace. */
-export function ownSuffix(namespace: string): string {
-  return `-${createHash("sha256").update(namespace).digest("hex").slice(0, 12)}`;
+/** What is copied, and from where it is seen: the same address is another one behind another host. */
+interface Meant {
+  readonly namespace: string;
+  readonly ssh: SshRoute | undefined;
 }
 
-/** The one of that cluster, hex, and namespace. */
-export function ownFolder(clusterId: string, namespace: string): ReplicaFolder {
-  return new ReplicaFolder(join(ownFolders(), `${clusterId}${ownSuffix(namespace)}`));
+/** What the name of a folder there ends with. */
+export function ownSuffix({ namespace, ssh = [] }: Meant): string {
+  const hash = createHash("sha256").update(namespace);
+  for (const hop of ssh) hash.update(`\n${nameOf(hop)}`);
+  return `-${hash.digest("hex").slice(0, 12)}`;
+}
+
+/** The one of that cluster, hex. */
+export function ownFolder(clusterId: string, meant: Meant): ReplicaFolder {
+  return new ReplicaFolder(join(ownFolders(), `${clusterId}${ownSuffix(meant)}`));
 }
 
 /** The cluster that is meant by `asked` in the folder of that record: the one it was followed to, where that has happened. */

@@ -1,7 +1,7 @@
 import type { IEvent } from "etcd3";
 import type { Clock } from "../../clock.ts";
 import { messageOf, QuorateError } from "../../errors.ts";
-import { reasonOf } from "../../etcd/index.ts";
+import { mayPass } from "../../etcd/index.ts";
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { KeyRange } from "../../keys.ts";
 import type { Relist, RelistCause } from "./protocol.ts";
@@ -83,7 +83,7 @@ export class Follow {
       } catch (error) {
         this.#target.setLive(false);
         this.#signal.throwIfAborted();
-        if (!passes(error)) throw error;
+        if (!mayPass(error)) throw error;
         await this.#pause();
       }
     }
@@ -235,10 +235,4 @@ function whyRelist(at: FollowTarget["at"], position: Position): Relist | undefin
   if (position.term < at.term) return { cause: "restored", why: `raft is in term ${position.term}, before its own ${at.term}` };
   if (missed > mostReplayed) return { cause: "gap", why: `${missed} revisions were missed` };
   return undefined;
-}
-
-/** What is worth another try: also another cluster on a known address, and a compaction between two pages of a listing. */
-function passes(error: unknown): boolean {
-  if (!(error instanceof QuorateError)) return false;
-  return error.retryable || error.code === "WRONG_CLUSTER" || reasonOf(error).includes("compacted");
 }

@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import { uptime } from "node:os";
 import { within, type Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
+import type { SshRoute } from "../../ssh/index.ts";
 import { ReplicaFolder, ownFolder } from "./folder.ts";
 import { onMessages } from "./protocol.ts";
 import type { FeederPosition, FeederState, FromFeeder, Relist } from "./protocol.ts";
@@ -41,6 +42,7 @@ export async function lookAtReplicas(
   of: {
     readonly prefixFolder: string;
     readonly namespace: string;
+    readonly ssh: SshRoute | undefined;
     readonly clusterId: string | undefined;
     readonly clock: Clock;
   },
@@ -48,7 +50,7 @@ export async function lookAtReplicas(
 ): Promise<readonly ReplicaLook[]> {
   const looks: (ReplicaLook | undefined)[] = [await lookAt(new ReplicaFolder(of.prefixFolder), "prefix", of.clock, signal)];
   if (of.clusterId !== undefined) {
-    looks.push(await lookAt(ownFolder(of.clusterId, of.namespace), "own", of.clock, signal));
+    looks.push(await lookAt(ownFolder(of.clusterId, of), "own", of.clock, signal));
   }
   return looks.filter((one) => one !== undefined);
 }

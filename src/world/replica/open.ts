@@ -13,6 +13,7 @@ import { groupId, ownFolder, ownFolders, ownSuffix, presentCluster, ReplicaFolde
 import { FeederLink } from "./link.ts";
 import { Replica } from "./replica.ts";
 import type { ReplicaOptions } from "./types.ts";
+import { wiresThrough } from "./way.ts";
 import { readPosition } from "./wire.ts";
 
 /**
@@ -40,6 +41,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const client = EtcdClient.create({
     endpoints,
     clock,
+    ...(await wiresThrough(options.ssh, clock)),
     ...(log === undefined ? {} : { log }),
     ...(clusterId === undefined ? {} : { clusterId }),
     markerKey: keys.cluster,
@@ -70,12 +72,13 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 }
 
 function settingsOf(options: ReplicaOptions, folder: ReplicaFolder, keys: Keys): FeederSettings {
-  const { clusterId, worldGroup, bootIdPath } = options;
+  const { clusterId, worldGroup, bootIdPath, ssh } = options;
   return {
     folder: folder.path,
     namespace: keys.namespace,
     endpoints: options.endpoints ?? [],
     mostBytes: options.mostBytes ?? defaultMostBytes,
+    ...(ssh === undefined ? {} : { ssh }),
     ...(clusterId === undefined ? {} : { clusterId }),
     ...(worldGroup === undefined ? {} : { group: worldGroup }),
     ...(bootIdPath === undefined ? {} : { bootIdPath }),
@@ -106,13 +109,14 @@ async function usableFolder(
 /** In the user's cache folder, by cluster and namespace; where the cluster does not answer, the copy that knows one of its endpoints. */
 async function cachedFolder(options: ReplicaOptions, keys: Keys, client: EtcdClient): Promise<ReplicaFolder> {
   const parent = ownFolders();
+  const means = { namespace: keys.namespace, ssh: options.ssh };
   await new ReplicaFolder(parent).make(undefined);
   try {
     const clusterId = options.clusterId ?? (await readPosition(client, keys.aroundWorld, {})).clusterId;
-    return ownFolder(clusterId, keys.namespace);
+    return ownFolder(clusterId, means);
   } catch (error) {
     for (const name of await readdir(parent)) {
-      if (!name.endsWith(ownSuffix(keys.namespace))) continue;
+      if (!name.endsWith(ownSuffix(means))) continue;
       const folder = new ReplicaFolder(join(parent, name));
       const record = await folder.record();
       if (record?.endpoints.some((url) => options.endpoints?.includes(url) === true) === true) return folder;

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Clock } from "../../clock.ts";
 import type { KeyRange } from "../../keys.ts";
+import type { SshRoute } from "../../ssh/index.ts";
 import type { Entry, EntryChange } from "./entry.ts";
 import type { Relist, RelistCause } from "./protocol.ts";
 
@@ -123,6 +124,8 @@ export interface ReplicaMetrics {
 export interface ReplicaOptions {
   /** Seeds. Without any, those stored in the folder are used. */
   readonly endpoints?: readonly string[];
+  /** How they are reached, where not directly: they are what the last host of the route sees. */
+  readonly ssh?: SshRoute;
   /** Default `/_mgmt`. */
   readonly namespace?: string;
   /** Default: one in the user's cache folder, by cluster and namespace. */
