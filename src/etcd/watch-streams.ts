@@ -45,7 +45,10 @@ interface Member {
   readonly asked: Asked;
   readonly handlers: WatchHandlers;
   readonly answered: AbortController;
-  created: boolean;
+  /** Store revision at its creation; undefined before the server has told of that. */
+  createdAt: number | undefined;
+  /** Requests for progress that had left before it was asked for: their replies say nothing of it. */
+  askedBefore: number;
 }
 
 const openTimeoutMs = 2_000;
@@ -87,6 +90,10 @@ class SharedStream {
   #responses = 0;
   #over = false;
   #progressInOrder: Promise<boolean> | undefined;
+  /** Requests for progress that have left. */
+  #asked = 0;
+  /** How many of those are over for sure, answered or not: the server answers in order, and not all. */
+  #settled = 0;
 
   constructor(caller: Caller, endpoint: string, onOver: () => void) {
     this.#caller = caller;
@@ -97,7 +104,14 @@ class SharedStream {
 
   add(asked: Asked, handlers: WatchHandlers): StreamWatch {
     // Never used twice on one stream: what is late for an old one reaches nobody.
-    const member: Member = { id: ++this.#lastId, asked, handlers, answered: new AbortController(), created: false };
+    const member: Member = {
+      id: ++this.#lastId,
+      asked,
+      handlers,
+      answered: new AbortController(),
+      createdAt: undefined,
+      askedBefore: 0,
+    };
     this.#watches.set(member.id, member);
     if (this.#stream) this.#create(this.#stream, member);
     return {
@@ -140,6 +154,7 @@ class SharedStream {
   #create(stream: EndpointStream<IWatchRequest>, member: Member): void {
     const { start, end, startRevision } = member.asked;
     this.#creating.push(member);
+    member.askedBefore = this.#asked;
     stream.write({
       create_request: { key: bytes(start), range_end: bytes(end), start_revision: startRevision, watch_id: member.id },
     });
@@ -164,15 +179,34 @@ class SharedStream {
     }
     if (response.created) {
       if (member && this.#watches.has(member.id)) {
-        member.created = true;
+        member.createdAt = revisionOf(response.header);
         member.handlers.onCreated();
       }
     } else if (response.events.length === 0) {
-      // Asked for: it holds for all, but not for those that the server tells of their creation only later.
       const revision = revisionOf(response.header);
-      for (const one of member ? [member] : [...this.#watches.values()]) if (one.created) one.handlers.onProgress(revision);
+      if (member) member.handlers.onProgress(revision);
+      else this.#tellProgress(revision);
     }
-    if (member && response.events.length > 0 && this.#watches.has(member.id)) member.handlers.onEvents(response.events);
+    if (member && response.events.length > 0 && this.#watches.has(member.id)) {
+      // Whatever was on its way when it began has come.
+      this.#settled = Math.max(this.#settled, member.askedBefore);
+      member.handlers.onEvents(response.events);
+    }
+  }
+
+  /**
+   * It was asked for, and holds for all that the server had when it was: not for those it tells of their creation only later, nor for those
+   * that were created while the reply was on its way, which a creation may overtake. What they begin with may be on its way still.
+   */
+  #tellProgress(revision: number): void {
+    this.#settled++;
+    for (const one of [...this.#watches.values()]) {
+      const { createdAt, askedBefore } = one;
+      if (createdAt === undefined) continue;
+      // A reply that is older than the watch is of no later revision than its creation.
+      if (revision > createdAt) this.#settled = Math.max(this.#settled, askedBefore + 1);
+      if (this.#settled > askedBefore) one.handlers.onProgress(revision);
+    }
   }
 
   /** Who is meant by an answer to a creation. Refused ones have no id; the server answers one after the other. */
@@ -234,7 +268,9 @@ class SharedStream {
       const hint = "Use etcd 3.5.8 or newer, or 3.4.25 or newer.";
       throw new QuorateError("ETCD_REFUSED", message, { hint, data: { endpoint: this.#endpoint } });
     }
-    if (!this.#over) this.#stream?.write({ progress_request: {} });
+    if (this.#over || this.#stream === undefined) return;
+    this.#asked++;
+    this.#stream.write({ progress_request: {} });
   }
 
   /** Older ones answer out of order (FACTS.md). A server that was exchanged has ended this stream. */

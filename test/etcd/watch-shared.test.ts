@@ -187,6 +187,51 @@ describe("all watches of a client share one stream", () => {
     },
   );
 
+  test.skipIf(!progressIsInOrder)("a reply that was on its way before a watch began says nothing of that watch", async () => {
+    const client = clientOf([url]);
+    const nothing = {
+      onCreated: () => undefined,
+      onEvents: () => undefined,
+      onProgress: () => undefined,
+      onEnd: () => undefined,
+    };
+    const base = client.watches.watch(url, { start: "/base", end: "/base0", startRevision: 0 }, nothing);
+    for (let round = 0; round < 10; round++) {
+      const { revision } = await client.put("/begun", `${round}`);
+      const told: string[] = [];
+      // More than the server has told when it comes to the watch.
+      await Promise.all(Array.from({ length: 50 }, () => base.requestProgress()));
+      const late = client.watches.watch(
+        url,
+        { start: "/begun", end: "/begun0", startRevision: revision },
+        {
+          ...nothing,
+          onEvents: () => told.push("its event"),
+          onProgress: (at) => at >= revision && told.push("that there is no more"),
+        },
+      );
+      await eventually("both are told", async () => {
+        await base.requestProgress();
+        return told.includes("its event") && told.includes("that there is no more");
+      });
+      expect(told[0]).toBe("its event");
+      late.close();
+    }
+    // Also where nothing happens any more, and nothing is to be told.
+    const { revision } = await client.put("/elsewhere", "1");
+    let quiet = 0;
+    client.watches.watch(
+      url,
+      { start: "/quiet", end: "/quiet0", startRevision: revision },
+      { ...nothing, onProgress: (at) => (quiet = at) },
+    );
+    await eventually("it is told how far it has come", async () => {
+      await base.requestProgress();
+      return quiet >= revision;
+    });
+    base.close();
+  });
+
   test.skipIf(progressIsInOrder)("an etcd whose progress replies cannot be believed is not asked", async () => {
     const client = clientOf([url]);
     const stop = new AbortController();
