@@ -1,6 +1,6 @@
 import { join as joinPath } from "node:path";
 import type { Logger } from "pino";
-import { aborted, firstOf, type Clock } from "../clock.ts";
+import { Doorbell, aborted, firstOf, type Clock } from "../clock.ts";
 import { QuorateError } from "../errors.ts";
 import { keepReplicaWarm } from "../world/replica/warm.ts";
 import type { PartsHere } from "../world/converged/here.ts";
@@ -9,7 +9,6 @@ import type { EtcdClient, Membership } from "../etcd/index.ts";
 import { fitsCluster, type Binary } from "./begin/binary.ts";
 import { standAndLead, type CandidateDeps } from "./control/candidate.ts";
 import { ControlView } from "./control/control-view.ts";
-import { Doorbell } from "./control/doorbell.ts";
 import { followEndpoints } from "./control/follow-endpoints.ts";
 import { assertUnknown, found, startAnew } from "./begin/founder.ts";
 import { crashWindowMs, forgetStarts, noteStart } from "./begin/crashes.ts";

@@ -1,11 +1,11 @@
 import { isCandidate, watchRange, type Change, type EtcdClient, type KeyValue, type WatchNews } from "../../etcd/index.ts";
+import { Doorbell } from "../../clock.ts";
 import type { Clock } from "../../clock.ts";
 import type { Keys, KeyRange } from "../../keys.ts";
 import { parseUrls } from "../../keys.ts";
 import type { Logger } from "pino";
 import { policySeen, type ClusterPolicy } from "./policy.ts";
 import { isRefused, readRecord, type AgentRecord, type PlanRecord, type SeatRecord } from "./records.ts";
-import { Doorbell } from "./doorbell.ts";
 import { FormerSeats } from "./former-seats.ts";
 
 /** Whether somebody wants to hear of changes of this key. */

@@ -1,7 +1,6 @@
-import { firstOf, type Clock } from "../../clock.ts";
+import { Doorbell, firstOf, type Clock } from "../../clock.ts";
 import { MemberEndpoints, type EtcdClient } from "../../etcd/index.ts";
 import type { ControlView } from "./control-view.ts";
-import { Doorbell } from "./doorbell.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import type { Prefix } from "../begin/state.ts";
 

@@ -1,9 +1,8 @@
 import type { Logger } from "pino";
-import { firstOf, type Clock } from "../../clock.ts";
+import { Doorbell, firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable } from "../../errors.ts";
 import { grantedMs, isNoSpace, Session, type EtcdClient, type Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
-import { Doorbell } from "./doorbell.ts";
 import type { ControlView } from "./control-view.ts";
 import { isRefused, readRecord, writeRecord, type AgentRecord } from "./records.ts";
 

@@ -8,12 +8,11 @@ import {
   type Plan,
   type Step,
 } from "../../chooser/index.ts";
-import { firstOf, type Clock } from "../../clock.ts";
+import { Doorbell, firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import { watchRange, type EndpointStatus, type EtcdClient, type Leadership } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import type { ControlView } from "../control/control-view.ts";
-import { Doorbell } from "../control/doorbell.ts";
 import { writeRecord, type PlanRecord } from "../control/records.ts";
 import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";

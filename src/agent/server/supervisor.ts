@@ -1,10 +1,9 @@
 import type { Logger } from "pino";
-import { firstOf, type Clock } from "../../clock.ts";
+import { Doorbell, firstOf, type Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
 import type { EtcdClient, MemberRow, Membership } from "../../etcd/index.ts";
 import type { EtcdServerOptions, ServerExit } from "../../embed/index.ts";
 import type { ControlView } from "../control/control-view.ts";
-import { Doorbell } from "../control/doorbell.ts";
 import { isRefused, readRecord, short, type SeatRecord } from "../control/records.ts";
 import type { Machine, RunningServer } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";

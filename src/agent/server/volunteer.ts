@@ -1,9 +1,8 @@
 import type { Logger } from "pino";
-import { firstOf, type Clock } from "../../clock.ts";
+import { Doorbell, firstOf, type Clock } from "../../clock.ts";
 import { messageOf } from "../../errors.ts";
 import { parseUrls } from "../../keys.ts";
 import type { ControlView } from "../control/control-view.ts";
-import { Doorbell } from "../control/doorbell.ts";
 import { isRefused, readRecord } from "../control/records.ts";
 import type { Machine } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";

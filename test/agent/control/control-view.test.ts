@@ -1,7 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
-import { systemClock as clock } from "../../../src/clock.ts";
+import { Doorbell, systemClock as clock } from "../../../src/clock.ts";
 import { ControlView } from "../../../src/agent/control/control-view.ts";
-import { Doorbell } from "../../../src/agent/control/doorbell.ts";
 import { writeRecord } from "../../../src/agent/control/records.ts";
 import { EtcdClient, grantLease } from "../../../src/etcd/index.ts";
 import { keysUnder } from "../../../src/keys.ts";
