@@ -60,6 +60,7 @@ export interface Keys {
   readonly locks: Family;
   /** Elections by name, likewise. */
   readonly elections: Family;
+  readonly scheduler: SchedulerKeys;
   /** What the World owns, in order: a replica holds these and nothing else. */
   readonly world: readonly KeyRange[];
   /** The smallest range that has all of {@link world}: for one watch. */
@@ -117,6 +118,30 @@ export interface ConvergedKeys extends KeyRange {
   key(host: string, session?: string): string;
   parse(key: string): { readonly host: string; readonly session: string | undefined } | undefined;
 }
+
+/** What is scheduled, by the name of what is scheduled (its namespace). */
+export interface SchedulerKeys extends KeyRange {
+  /** JSON: who takes part, and what is known of it. On its lease. */
+  candidate(name: string, host: string): string;
+  /** JSON: what its schedule keeps to. */
+  options(name: string): string;
+  /** That a host counts itself as scheduled. On its session's lease. */
+  place(name: string, host: string): string;
+  /** JSON: the schedule. The scheduler, fenced. */
+  result(name: string): string;
+  /** Election of the scheduler, by lease id in hex. */
+  readonly schedulers: Family;
+  /** All but the candidates. */
+  readonly withoutCandidates: KeyRange;
+  /** Results and schedulers. */
+  readonly resultsOn: KeyRange;
+  /** Undefined for any other key, those of the election too. */
+  parse(key: string): SchedulerKey | undefined;
+}
+
+export type SchedulerKey =
+  | { readonly of: "options" | "result"; readonly name: string; readonly host?: undefined }
+  | { readonly of: "candidate" | "place"; readonly name: string; readonly host: string };
 
 /** The first key behind all keys that start with `prefix`. */
 export function endOf(prefix: string): string {
@@ -228,6 +253,38 @@ function convergedKeys(prefix: string): ConvergedKeys {
   };
 }
 
+/** In this order: whoever needs some of it mostly needs what is behind. */
+function schedulerKeys(prefix: string): SchedulerKeys {
+  const [candidates, options] = [`${prefix}candidates/`, `${prefix}options/`];
+  const [places, results] = [`${prefix}places/`, `${prefix}results/`];
+  const schedulers = family(`${prefix}schedulers/`);
+  const two = (key: string, of: string): readonly [string, string] | undefined => {
+    const [first, second, ...more] = levelsOf(key, of);
+    return first === undefined || second === undefined || more.length > 0 ? undefined : [first, second];
+  };
+  return {
+    ...rangeOf(prefix),
+    candidate: (name, host) => `${candidates}${encodeLevel(host)}/${encodeLevel(name)}`,
+    options: (name) => options + encodeLevel(name),
+    place: (name, host) => `${places}${encodeLevel(name)}/${encodeLevel(host)}`,
+    result: (name) => results + encodeLevel(name),
+    schedulers,
+    withoutCandidates: { start: options, end: schedulers.end },
+    resultsOn: { start: results, end: schedulers.end },
+    parse: (key) => {
+      if (key.startsWith(options) || key.startsWith(results)) {
+        const isOptions = key.startsWith(options);
+        const [name, ...more] = levelsOf(key, isOptions ? options : results);
+        return name === undefined || more.length > 0 ? undefined : { of: isOptions ? "options" : "result", name };
+      }
+      const candidate = two(key, candidates);
+      if (candidate !== undefined) return { of: "candidate", host: candidate[0], name: candidate[1] };
+      const place = two(key, places);
+      return place === undefined ? undefined : { of: "place", name: place[0], host: place[1] };
+    },
+  };
+}
+
 function rangeOf(prefix: string): KeyRange {
   return { start: prefix, end: endOf(prefix) };
 }
@@ -293,6 +350,7 @@ export function keysUnder(namespace: string): Keys {
     converged: convergedKeys(`${namespace}/converged/`),
     locks: family(`${namespace}/sessions/locks/`, encodeLevel, decodeLevel),
     elections: family(`${namespace}/sessions/elections/`, encodeLevel, decodeLevel),
+    scheduler: schedulerKeys(`${namespace}/scheduler/`),
     control: [
       { start: `${namespace}/nominated/`, end: events.start },
       { start: events.end, end: endOf(own) },

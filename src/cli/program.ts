@@ -19,6 +19,7 @@ import {
   valueOf,
   type Flag,
 } from "./options.ts";
+import { addSchedule } from "./schedule-words.ts";
 import { addWorld } from "./world-words.ts";
 
 /** The words of the command line. What each command does is in a file of its own, loaded when it is called. */
@@ -252,6 +253,7 @@ Only what is typed counts here: the variables of these flags are for \`quorate r
     });
 
   addWorld(program, io, done);
+  addSchedule(program, io, done);
 
   const etcd = groupOf(program, "etcd", "the etcd that agents run: find it, list the store, install one");
   const whichFlags = [agentFlags.etcdBin, clientFlags.output];

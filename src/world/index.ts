@@ -37,5 +37,17 @@ export type {
   ResourceKey,
   Resources,
 } from "./api/resources.ts";
+export type {
+  CandidateFacts,
+  Contradiction,
+  NamedSchedule,
+  Place,
+  Schedule,
+  ScheduleRules,
+  SchedulerOptions,
+  Schedules,
+  Scheduling,
+  Strategy,
+} from "./api/scheduler.ts";
 export type { HostEntry, IdealClusterSize, SizeValue, Str, StrMap, StrMapValue } from "./api/strings.ts";
 export type { Leadership, Lock, Malformed, TtlOptions, World, WorldStatus } from "./api/world.ts";

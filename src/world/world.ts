@@ -12,6 +12,7 @@ import { resourcesOf } from "./parts/resources.ts";
 import { Sessions, session } from "./parts/session.ts";
 import { idealClusterSizeOf } from "./parts/size.ts";
 import { strMapOf, strOf } from "./parts/strings.ts";
+import { schedulerOf } from "./scheduler/index.ts";
 
 export interface WorldParts extends ContextParts {
   /** Of the agent that this World is of: what is converged or not. */
@@ -22,6 +23,7 @@ export interface WorldParts extends ContextParts {
 export function worldOver(parts: WorldParts): World {
   const context = new Context(parts);
   const sessions = new Sessions(context);
+  const scheduler = schedulerOf(context);
   const close = (): Promise<void> => context.close();
   return {
     hostname: parts.hostname,
@@ -37,6 +39,9 @@ export function worldOver(parts: WorldParts): World {
     lock: (name, options = {}) => lock(context, name, options),
     elect: (name, options = {}) => elect(context, sessions, name, options),
     leaderOnly: (name, job, options = {}) => leaderOnly(context, sessions, name, job, options),
+    scheduler: (namespace, options = {}) => scheduler.takePart(namespace, options),
+    scheduled: (namespace) => scheduler.look(namespace),
+    schedules: (options = {}) => scheduler.list(options),
     batch: (fill, options = {}) => batch(context, sessions, fill, options),
     get status() {
       return statusOf(context);

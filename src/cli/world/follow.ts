@@ -22,9 +22,19 @@ export async function printValueWatch(
   settings: Pick<WorldSettings, "output">,
   io: Io,
 ): Promise<void> {
-  await follow(events, settings, ["VALUE"], io, ({ kind, value, revision }) => {
+  await printOneWatch(events, { titles: ["VALUE"], cells: (value) => [value] }, settings, io);
+}
+
+/** The same of a value that is shown in several columns. */
+export async function printOneWatch<T>(
+  events: AsyncIterable<ValueEvent<T>>,
+  { titles, cells }: Shape<T>,
+  settings: Pick<WorldSettings, "output">,
+  io: Io,
+): Promise<void> {
+  await follow(events, settings, titles, io, ({ kind, value, revision }) => {
     const what = kind === "snapshot" ? (value === undefined ? "absent" : "is") : value === undefined ? "deleted" : "set";
-    return [{ revision, what, cells: value === undefined ? [] : [value] }];
+    return [{ revision, what, cells: value === undefined ? [] : cells(value) }];
   });
 }
 
@@ -46,7 +56,7 @@ export async function printListWatch<T>(
   });
 }
 
-type AnyEvent = ValueEvent<string> | ListEvent<unknown>;
+type AnyEvent = ValueEvent<unknown> | ListEvent<unknown>;
 type State = Extract<AnyEvent, { readonly kind: "state" }>;
 
 async function follow<E extends AnyEvent>(

@@ -1,10 +1,11 @@
 import type { Observable } from "rxjs";
 import type { BatchBuilder, BatchOptions, BatchResult } from "./batch.ts";
-import type { CallOptions, Fence, Session } from "./common.ts";
+import type { CallOptions, Fence, Read, ReadOptions, Session } from "./common.ts";
 import type { Converger } from "./converger.ts";
 import type { Deploys } from "./deploys.ts";
 import type { Members } from "./members.ts";
 import type { Resources } from "./resources.ts";
+import type { NamedSchedule, SchedulerOptions, Schedules, Scheduling } from "./scheduler.ts";
 import type { IdealClusterSize, Str, StrMap } from "./strings.ts";
 
 export interface TtlOptions extends CallOptions {
@@ -111,6 +112,24 @@ export interface World extends AsyncDisposable {
     job: (signal: AbortSignal, fence: Fence) => Promise<T>,
     options?: Omit<TtlOptions, "timeoutMs">,
   ): Promise<T>;
+  /**
+   * Takes part: this host is a candidate of that namespace until `shutdown()`, and may be elected to schedule. One program of a host takes
+   * part at a time: a later one takes over.
+   *
+   * ```ts
+   * const scheduling = await world.scheduler("backup", { maxCount: 2 });
+   * const place = await scheduling.whenScheduled();
+   * await world.str.set("backup", world.hostname, { fence: place, signal: place.signal });
+   * ```
+   *
+   * @throws WorldError CONFLICT with `data.reason`: `options` (what is given contradicts what is stored: `data.differs`, `data.stored`) or
+   *   `taking-part` (this World does already); INVALID_VALUE where what is stored cannot be read
+   */
+  scheduler(namespace: string, options?: SchedulerOptions): Promise<Scheduling>;
+  /** Only looks. Nothing happens before it is asked. */
+  scheduled(namespace: string): Schedules;
+  /** All schedules there are, by namespace. */
+  schedules(options?: ReadOptions): Promise<Read & { readonly schedules: readonly NamedSchedule[] }>;
   /**
    * Several writes in one call. Without `atomic` each has its own fate, and the first failure is thrown once all are over; with it all are
    * written at one revision, or none is; beyond 300 KiB what is unchanged is written too.
