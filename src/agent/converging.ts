@@ -1,5 +1,6 @@
 import { appendFile } from "node:fs/promises";
 import type { Logger } from "pino";
+import { Doorbell } from "../clock.ts";
 import type { Clock } from "../clock.ts";
 import { QuorateError, messageOf } from "../errors.ts";
 import { watchRange } from "../etcd/index.ts";
@@ -9,7 +10,6 @@ import { answerOf, statementIn } from "../world/converged/answer.ts";
 import type { Statement } from "../world/converged/answer.ts";
 import type { PartsHere } from "../world/converged/here.ts";
 import type { ControlView } from "./control/control-view.ts";
-import { Doorbell } from "./control/doorbell.ts";
 import type { Presence } from "./control/presence.ts";
 import { isRefused, readRecord, type PlanRecord, type SeatRecord } from "./control/records.ts";
 import type { ResolvedOptions } from "./resolve.ts";

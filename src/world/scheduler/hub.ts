@@ -125,7 +125,7 @@ export class Hub {
 
   /** What takes part ends first, so that others have its places at once; then what schedules; then the leases. */
   async #close(): Promise<void> {
-    await Promise.allSettled([...this.participants.values()].map((one) => one?.shutdown()));
+    await Promise.allSettled([...this.participants.values()].map(async (one) => one?.shutdown()));
     this.#over.abort(this.context.over.reason);
     const standing = this.#standing?.over ?? Promise.resolve();
     await Promise.all([standing, this.leases.close()]);
