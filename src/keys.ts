@@ -56,6 +56,8 @@ export interface Keys {
   readonly deploys: DeployKeys;
   /** `true` or `false`: whether what runs on a host is converged. Lease of whoever says so. */
   readonly converged: ConvergedKeys;
+  /** Trees of files. */
+  readonly fs: FsKeys;
   /** Locks by name; see etcd's concurrency package for what is below each. */
   readonly locks: Family;
   /** Elections by name, likewise. */
@@ -106,11 +108,34 @@ export interface ExportedKeys extends KeyRange {
   under(host: string | undefined): KeyRange;
 }
 
-/** `/deploy/<id>/payload` and `/deploy/<id>/hash`; ids are decimal, from 1. */
+/** `/deploy/<id>/payload`, `/deploy/<id>/hash` and `/deploy/<id>/root`; ids are decimal, from 1. */
 export interface DeployKeys extends KeyRange {
   payload(id: number): string;
   hash(id: number): string;
-  parse(key: string): { readonly id: number; readonly part: "payload" | "hash" } | undefined;
+  /** JSON: the tree of files that belongs to it, by its uri and root. */
+  root(id: number): string;
+  parse(key: string): { readonly id: number; readonly part: "payload" | "hash" | "root" } | undefined;
+}
+
+/**
+ * Trees of files: `/fs/heads/<name>` and `/fs/log/<name>/<generation>`; apart from what replicas hold and follow `/blobs/pins/<pin>` and
+ * `/blobs/objects/<address>`.
+ */
+export interface FsKeys {
+  /** JSON: the present commit of a tree. */
+  readonly heads: Family;
+  /** JSON: every commit that is kept, by tree and generation (from 1, in 15 digits). */
+  readonly log: KeyRange;
+  commit(name: string, generation: number): string;
+  /** Commits of one tree. */
+  commits(name: string): KeyRange;
+  parseCommit(key: string): { readonly name: string; readonly generation: number } | undefined;
+  /** JSON: roots that somebody reads, or builds on. Lease of whoever does. */
+  readonly pins: Family;
+  /** Bytes, by what `engine/types.ts` calls an address. */
+  readonly objects: Family;
+  /** Lock of whoever deletes what nothing needs. */
+  readonly collection: string;
 }
 
 /** `/converged/<host>` of an agent, and `/converged/<host>/<session>` of each program on that host, by its lease in hex. */
@@ -234,9 +259,10 @@ function deployKeys(prefix: string): DeployKeys {
     ...rangeOf(prefix),
     payload: (id) => `${prefix}${id}/payload`,
     hash: (id) => `${prefix}${id}/hash`,
+    root: (id) => `${prefix}${id}/root`,
     parse: (key) => {
-      const match = key.startsWith(prefix) ? /^([1-9][0-9]{0,14})\/(payload|hash)$/.exec(key.slice(prefix.length)) : null;
-      return match === null ? undefined : { id: Number(match[1]), part: match[2] === "hash" ? "hash" : "payload" };
+      const match = key.startsWith(prefix) ? /^([1-9][0-9]{0,14})\/(payload|hash|root)$/.exec(key.slice(prefix.length)) : null;
+      return match === null ? undefined : { id: Number(match[1]), part: match[2] as "payload" | "hash" | "root" };
     },
   };
 }
@@ -282,6 +308,24 @@ function schedulerKeys(prefix: string): SchedulerKeys {
       const place = two(key, places);
       return place === undefined ? undefined : { of: "place", name: place[0], host: place[1] };
     },
+  };
+}
+
+function fsKeys(namespace: string): FsKeys {
+  const log = `${namespace}/fs/log/`;
+  return {
+    heads: family(`${namespace}/fs/heads/`, encodeLevel, decodeLevel),
+    log: rangeOf(log),
+    commit: (name, generation) => `${log}${encodeLevel(name)}/${`${generation}`.padStart(15, "0")}`,
+    commits: (name) => rangeOf(`${log}${encodeLevel(name)}/`),
+    parseCommit: (key) => {
+      const [name, generation, ...more] = levelsOf(key, log);
+      if (name === undefined || generation === undefined || more.length > 0 || !/^[0-9]{15}$/.test(generation)) return undefined;
+      return Number(generation) === 0 ? undefined : { name, generation: Number(generation) };
+    },
+    pins: family(`${namespace}/blobs/pins/`),
+    objects: family(`${namespace}/blobs/objects/`),
+    collection: `${namespace}/fs/collection`,
   };
 }
 
@@ -348,6 +392,7 @@ export function keysUnder(namespace: string): Keys {
     scopes: exportedKeys(`${namespace}/sessions/scopes/`, "from"),
     deploys: deployKeys(`${namespace}/deploy/`),
     converged: convergedKeys(`${namespace}/converged/`),
+    fs: fsKeys(namespace),
     locks: family(`${namespace}/sessions/locks/`, encodeLevel, decodeLevel),
     elections: family(`${namespace}/sessions/elections/`, encodeLevel, decodeLevel),
     scheduler: schedulerKeys(`${namespace}/scheduler/`),

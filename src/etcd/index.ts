@@ -36,3 +36,5 @@ export { alarms, compact, defragment, disarm, isNoSpace } from "./upkeep.ts";
 export type { Alarm } from "./upkeep.ts";
 export { lock } from "./lock.ts";
 export type { HeldLock, LockOptions } from "./lock.ts";
+export { readRecords, recordTxn } from "./records.ts";
+export type { KeyRecord, RecordAnswer, RecordOp, RecordPage, RecordTxn } from "./records.ts";

@@ -26,7 +26,7 @@ export function deploysOf(context: Context): Deploys {
       const parsed = keys.parse(key);
       if (parsed === undefined) context.malformed.note(key, notADeploy);
       else if (parsed.part === "payload") ids.push(parsed.id);
-      else hashed.add(parsed.id);
+      else if (parsed.part === "hash") hashed.add(parsed.id);
     }
     return { ids: ids.sort((a, b) => a - b), hashed };
   };
@@ -112,7 +112,7 @@ export function deploysOf(context: Context): Deploys {
         const select: Select = (key) => {
           const parsed = keys.parse(key);
           if (parsed === undefined) context.malformed.note(key, notADeploy);
-          return parsed === undefined ? "nothing" : parsed.part === "hash" ? "entry" : "no-value";
+          return parsed?.part === "hash" ? "entry" : parsed?.part === "payload" ? "no-value" : "nothing";
         };
         const source = followed(context, { range: keys, select, itemOf: (entry) => partOf(context, entry) }, "watch the deploys");
         return listWatch(context, whole(source), options, (a, b) => a.id - b.id);
@@ -222,7 +222,7 @@ interface Part {
 
 function partOf(context: Context, entry: Entry): Part | undefined {
   const parsed = context.keys.deploys.parse(entry.key);
-  if (parsed === undefined) return undefined;
+  if (parsed === undefined || parsed.part === "root") return undefined;
   const isPayload = parsed.part === "payload";
   return { id: parsed.id, isPayload, hash: isPayload ? undefined : readable(context, entry, (value) => value) };
 }

@@ -1,6 +1,6 @@
 import type { Fence } from "../../api/common.ts";
 import type { Compare } from "../../../etcd/index.ts";
-import type { FsGcResult, FsVersion } from "../../api/fs.ts";
+import type { FsGcResult } from "../../api/fs.ts";
 import type { Source } from "../../watch/news.ts";
 
 /**
@@ -185,7 +185,7 @@ export interface Repository {
   readonly limits: Limits;
   /** As of now, linearizably. Undefined where there is no such tree. */
   head(signal?: AbortSignal): Promise<Commit | undefined>;
-  /** Without a pin: for as long as something else keeps it. `emptyRoot` is always there. */
+  /** Without a pin: for as long as something else keeps it. `emptyRoot` of index.ts is always there. */
   tree(root: Address): Tree;
   /** Undefined where nothing keeps that root (any more): neither this tree's history, nor a deploy, nor another pin. */
   pin(root: Address, signal?: AbortSignal): Promise<PinnedTree | undefined>;
@@ -228,6 +228,3 @@ export interface Engine extends AsyncDisposable {
   /** Ends drafts, pins and the rest; nothing is left running. Idempotent. */
   close(): Promise<void>;
 }
-
-/** What the API tells of an entry. */
-export type VersionOf = (entry: Entry) => FsVersion;
