@@ -111,7 +111,7 @@ function writesIn({ then, otherwise = [] }: RecordTxn): boolean {
 
 function answerOf(succeeded: boolean, responses: readonly Partial<IResponseOp>[]): RecordAnswer {
   const answers = responses.map(({ response_range: range, response_txn: nested }): RecordAnswer => {
-    if (nested != null) return answerOf(nested.succeeded, nested.responses);
+    if (nested !== undefined) return answerOf(nested.succeeded, nested.responses);
     return { succeeded: true, answers: [], records: range?.kvs.map(recordOf) ?? [] };
   });
   return { succeeded, answers, records: [] };

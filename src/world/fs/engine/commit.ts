@@ -225,16 +225,17 @@ async function sent(
   txn: RecordTxn,
   { fence, signal }: CommitOptions,
 ): ReturnType<Store["txn"]> {
-  let left = false;
+  // An object, as the type checker does not see that a callback changes it.
+  const request = { left: false };
   const check = (): void => {
     pin.check();
     fence?.check();
-    left = true;
+    request.left = true;
   };
   try {
     return await store.txn(txn, { signal, check });
   } catch (error) {
-    if (!left || !mayHaveHappened(error, signal)) throw error;
+    if (!request.left || !mayHaveHappened(error, signal)) throw error;
     throw new WorldError(
       "OUTCOME_UNKNOWN",
       `Cannot commit to ${name} for certain: it was sent, and nothing tells what became of it`,

@@ -160,7 +160,7 @@ export async function inTurn<T>(all: readonly T[], atOnce: number, task: (one: T
     }
   };
   const settled = await Promise.allSettled(Array.from({ length: Math.min(atOnce, all.length) }, run));
-  for (const one of settled) if (one.status === "rejected") throw one.reason;
+  for (const one of settled) if (one.status === "rejected") throw one.reason as unknown;
 }
 
 /** The latest, as many as fit. */

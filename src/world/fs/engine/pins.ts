@@ -51,10 +51,10 @@ export class Pins {
     const key = this.#store.keys.fs.pins.key(`${lease.id}-${++this.#made}`);
     const put: RecordOp = { put: key, value: encodePin(pin), lease: lease.id };
     const gets = read.map((get): RecordOp => ({ get }));
-    let sent = false;
+    const request = { sent: false };
     const check = (): void => {
       lease.check();
-      sent = true;
+      request.sent = true;
     };
     try {
       // Where it is carried out twice, it stays as of the first time.
@@ -64,7 +64,7 @@ export class Pins {
       if (!answer.succeeded || own === undefined) return { pin: undefined, read: [] };
       return { pin: this.#hold(key, own.createRevision, lease), read: found };
     } catch (error) {
-      if (sent) void this.#remove(key);
+      if (request.sent) void this.#remove(key);
       throw error;
     }
   }

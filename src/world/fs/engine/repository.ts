@@ -10,7 +10,7 @@ import type { HeldPin, Pins } from "./pins.ts";
 import { parseCommit, rootOfDeploy } from "./records.ts";
 import type { Store } from "./store.ts";
 import { KeptTree, StoredTree } from "./tree.ts";
-import type { Address, Commit, Difference, Draft, Limits, PinnedTree, Repository, Tree } from "./types.ts";
+import type { Address, Commit, Difference, Draft, Limits, PinnedTree, Repository } from "./types.ts";
 
 export interface RepositoryParts {
   readonly store: Store;
@@ -77,8 +77,8 @@ export function repositoryOf(parts: RepositoryParts, name: string, limits: Limit
     },
     diff: async (before, after, { path = "", signal } = {}) => {
       const read = (node: Address): Promise<Entries> => objects.folder(node, signal);
-      const trees = [before, after].map((root): Tree => new StoredTree(objects, root));
-      const [old, present] = await Promise.all(trees.map((tree) => (tree as StoredTree).entry(path, signal)));
+      const trees = [before, after].map((root) => new StoredTree(objects, root));
+      const [old, present] = await Promise.all(trees.map((tree) => tree.entry(path, signal)));
       const found: Difference[] = [];
       for await (const one of differences(path, old, present, read)) found.push(one);
       return found;
@@ -102,26 +102,27 @@ export async function deployRecords(store: Store, revision: number | undefined, 
 
 function commitsIn(source: Source<KeyRecord>): Source<Commit> {
   return (handler) => {
-    let end: (() => void) | undefined;
-    let failed = false;
-    end = source({
+    const watch: { failed: boolean; end?: () => void } = { failed: false };
+    const told = (news: News<KeyRecord>): News<Commit> | undefined => {
+      try {
+        return newsOf(news);
+      } catch (error) {
+        watch.failed = true;
+        watch.end?.();
+        handler.onFailure(error);
+        return undefined;
+      }
+    };
+    watch.end = source({
       onNews: (news) => {
-        if (failed) return;
-        let told: News<Commit>;
-        try {
-          told = newsOf(news);
-        } catch (error) {
-          failed = true;
-          end?.();
-          handler.onFailure(error);
-          return;
-        }
-        return handler.onNews(told);
+        const commits = watch.failed ? undefined : told(news);
+        return commits === undefined ? undefined : handler.onNews(commits);
       },
       onFailure: handler.onFailure,
     });
-    if (failed) end();
-    return end;
+    // News may have come at once.
+    if (watch.failed) watch.end();
+    return watch.end;
   };
 }
 

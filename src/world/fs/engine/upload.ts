@@ -1,4 +1,4 @@
-import type { KeyRecord, RecordAnswer, RecordOp } from "../../../etcd/index.ts";
+import type { RecordAnswer, RecordOp } from "../../../etcd/index.ts";
 import { WorldError } from "../../error.ts";
 import { bytesOf, emptyFolder, gone } from "./node.ts";
 import { inTurn, portions } from "./objects.ts";
@@ -215,7 +215,7 @@ export function putIfAbsent(key: string, value: Buffer, lease?: string): RecordO
 }
 
 function isThere(answer: RecordAnswer | undefined): boolean {
-  return (answer?.records as readonly KeyRecord[] | undefined)?.[0] !== undefined;
+  return answer?.records[0] !== undefined;
 }
 
 function inParts(addresses: readonly Address[]): Address[][] {
