@@ -20,7 +20,8 @@ export type RecordOp =
   /** Written again as it is, without a lease. The whole transaction is refused where there is none. */
   | { readonly touch: string }
   | { readonly del: string }
-  | { readonly get: string; readonly end?: string; readonly limit?: number; readonly keysOnly?: boolean }
+  /** With what the transaction has written before. */
+  | { readonly get: string; readonly keysOnly?: boolean }
   /** A transaction in the transaction. All conditions hold, or do not, of what was there before the whole of it. */
   | RecordTxn;
 
@@ -101,8 +102,7 @@ function opOf(op: RecordOp): IRequestOp {
   }
   if ("touch" in op) return { request_put: { key: bytes(op.touch), ignore_value: true } };
   if ("del" in op) return { request_delete_range: { key: bytes(op.del) } };
-  const range = op.end === undefined ? {} : { range_end: bytes(op.end) };
-  return { request_range: { key: bytes(op.get), ...range, limit: op.limit ?? 0, keys_only: op.keysOnly ?? false } };
+  return { request_range: { key: bytes(op.get), keys_only: op.keysOnly ?? false } };
 }
 
 function writesIn({ then, otherwise = [] }: RecordTxn): boolean {

@@ -152,7 +152,7 @@ class MemoryStore implements Store {
   #carryOut({ succeeded, ops }: Chosen, changed: Map<string, KeyRecord | undefined>): RecordAnswer {
     const answers = ops.map((op): RecordAnswer => {
       if ("ops" in op) return this.#carryOut(op, changed);
-      if ("get" in op) return { ...done, records: this.#got(op) };
+      if ("get" in op) return { ...done, records: this.#got(op, changed) };
       if ("del" in op) {
         if (this.#records.has(op.del)) changed.set(op.del, undefined);
         return done;
@@ -170,10 +170,11 @@ class MemoryStore implements Store {
     return { succeeded, answers, records: [] };
   }
 
-  #got({ get, end, limit = Infinity, keysOnly }: Extract<RecordOp, { get: string }>): KeyRecord[] {
-    const one = this.#records.get(get);
-    const found = end === undefined ? (one === undefined ? [] : [one]) : this.#within(get, end).slice(0, limit || Infinity);
-    return keysOnly === true ? found.map((record) => ({ ...record, value: empty })) : found;
+  /** With what the transaction has written before. */
+  #got({ get, keysOnly }: Extract<RecordOp, { get: string }>, changed: ReadonlyMap<string, KeyRecord | undefined>): KeyRecord[] {
+    const found = changed.has(get) ? changed.get(get) : this.#records.get(get);
+    if (found === undefined) return [];
+    return [keysOnly === true ? { ...found, value: empty } : found];
   }
 
   #apply(changed: ReadonlyMap<string, KeyRecord | undefined>): void {
