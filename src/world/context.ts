@@ -17,6 +17,8 @@ export interface ContextParts {
   readonly clock: Clock;
   readonly log: Logger | undefined;
   readonly sessionTtlMs: number;
+  /** Of the tree that is meant where nobody names one. */
+  readonly uri?: (() => string) | undefined;
   /** Called with the first use, and again where it failed. */
   readonly connect: () => Promise<Opened>;
   /** Where there is a connection already. It ends with the World. */

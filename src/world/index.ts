@@ -24,7 +24,7 @@ export type {
   Written,
 } from "./api/common.ts";
 export type { Convergence, ConvergedHere, Converger, ConvergerPart, PartOptions } from "./api/converger.ts";
-export type { AddDeployOptions, Deploy, Deploys, NewDeploy } from "./api/deploys.ts";
+export type { AddDeployOptions, Deploy, Deploys, DeployTree, NewDeploy } from "./api/deploys.ts";
 export type { Member, Members, MembersWatchOptions } from "./api/members.ts";
 export type {
   Exported,
@@ -51,3 +51,38 @@ export type {
 } from "./api/scheduler.ts";
 export type { HostEntry, IdealClusterSize, SizeValue, Str, StrMap, StrMapValue } from "./api/strings.ts";
 export type { Leadership, Lock, Malformed, TtlOptions, World, WorldStatus } from "./api/world.ts";
+export type {
+  Fs,
+  FsChange,
+  FsCommitted,
+  FsEvent,
+  FsGcOptions,
+  FsGcResult,
+  FsKind,
+  FsLogEntry,
+  FsProgress,
+  FsSnapshot,
+  FsTransferOptions,
+  FsTransferred,
+  FsVersion,
+  FsWatchEvent,
+} from "./api/fs.ts";
+export type {
+  FsCallOptions,
+  FsCpOptions,
+  FsDirent,
+  FsEncoding,
+  FsFiles,
+  FsFlags,
+  FsHandle,
+  FsMkdirOptions,
+  FsReader,
+  FsReadFileOptions,
+  FsReadStreamOptions,
+  FsRmOptions,
+  FsSlice,
+  FsStats,
+  FsWriteFileOptions,
+  FsWriteStreamOptions,
+} from "./api/fs-files.ts";
+export { FsConflict, FsError } from "./fs/error.ts";

@@ -35,6 +35,8 @@ export interface WorldOptions {
   readonly replica?: boolean;
   /** Seconds that what hangs on this World's session outlives a process that has died: whole ones, 2 at least. Default 10. */
   readonly sessionTtl?: number;
+  /** Of the tree that `world.fs()` is, or a function that says it each time. Default `etcdfs:///fs/main`. */
+  readonly uri?: string | (() => string);
   /** A group, by name or number, whose programs may use the folder too. */
   readonly worldGroup?: string;
   /** Default: nothing is logged. */
@@ -80,7 +82,17 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       ...(log === undefined ? {} : { log }),
     });
     const keys = keysUnder(namespace);
-    return worldOver({ hostname, keys, clock, log, sessionTtlMs, connect: () => Promise.resolve(opened), opened });
+    const { uri } = options;
+    return worldOver({
+      uri: typeof uri === "string" ? () => uri : uri,
+      hostname,
+      keys,
+      clock,
+      log,
+      sessionTtlMs,
+      connect: () => Promise.resolve(opened),
+      opened,
+    });
   } catch (error) {
     throw asWorldError(error, doing);
   }

@@ -3,6 +3,8 @@ import type { World, WorldStatus } from "./api/world.ts";
 import { Context } from "./context.ts";
 import type { ContextParts } from "./context.ts";
 import type { PartsHere } from "./converged/here.ts";
+import { treesOf } from "./fs/index.ts";
+import { defaultUri } from "./fs/uri.ts";
 import { batch } from "./parts/batch.ts";
 import { convergerOf } from "./parts/converger.ts";
 import { deploysOf } from "./parts/deploys.ts";
@@ -24,6 +26,8 @@ export function worldOver(parts: WorldParts): World {
   const context = new Context(parts);
   const sessions = new Sessions(context);
   const scheduler = schedulerOf(context);
+  const trees = treesOf(context);
+  const uriNow = parts.uri ?? (() => defaultUri);
   const close = (): Promise<void> => context.close();
   return {
     hostname: parts.hostname,
@@ -31,10 +35,14 @@ export function worldOver(parts: WorldParts): World {
     str: strOf(context, sessions),
     strmap: strMapOf(context, sessions),
     resource: resourcesOf(context, sessions),
-    deploy: deploysOf(context),
+    deploy: deploysOf(context, ({ uri, root }, signal) => trees.repository(uri).proof(root, signal)),
     idealClusterSize: idealClusterSizeOf(context, sessions),
     members: membersOf(context),
     converger: convergerOf(context, sessions, parts.agents),
+    get uri() {
+      return uriNow();
+    },
+    fs: (uri = uriNow()) => trees.fs(uri),
     session: (options = {}) => session(context, sessions, options),
     lock: (name, options = {}) => lock(context, name, options),
     elect: (name, options = {}) => elect(context, sessions, name, options),

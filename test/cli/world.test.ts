@@ -312,12 +312,12 @@ describe("deploy", () => {
     expect(JSON.parse(second.out)).toEqual({ id: 2, changed: true, revision: anyRevision });
     expect(await world("deploy get 1")).toEqual({ code: 0, out: "one\n", err: "" });
     expect(await world("deploy get 2", { tty: true })).toEqual({ code: 0, out: "two\n", err: "" });
-    expect(await json("deploy get 2")).toEqual({ id: 2, hash: "b2", payload: "two", revision: anyRevision });
+    expect(await json("deploy get 2")).toEqual({ id: 2, hash: "b2", tree: null, payload: "two", revision: anyRevision });
     expect((await world("deploy ls")).out).toBe("ID  HASH\n1   a1\n2   b2\n");
     expect(await json("deploys ls")).toEqual({
       deploys: [
-        { id: 1, hash: "a1" },
-        { id: 2, hash: "b2" },
+        { id: 1, hash: "a1", tree: null },
+        { id: 2, hash: "b2", tree: null },
       ],
       revision: anyRevision,
     });
@@ -326,7 +326,7 @@ describe("deploy", () => {
   test("a missing one exits 1, and is null for programs", async () => {
     expect(await world("deploy ls")).toEqual({ code: 0, out: "", err: "note: there are none yet\n" });
     expect(await world("deploy get 3")).toEqual({ code: 1, out: "", err: "error: Cannot read deploy 3: there is none\n" });
-    expect(await json("deploy get 3")).toEqual({ id: 3, hash: null, payload: null, revision: anyRevision });
+    expect(await json("deploy get 3")).toEqual({ id: 3, hash: null, tree: null, payload: null, revision: anyRevision });
   });
 
   test.each([

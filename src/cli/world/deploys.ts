@@ -32,8 +32,8 @@ export async function get(settings: WorldSettings, typed: string, io: Io): Promi
   const id = Number(typed);
   return withWorld(settings, io, async ({ world, signal }) => {
     const { deploy, revision } = await world.deploy.get(id, { signal });
-    const { hash, payload } = deploy ?? {};
-    return printValue({ what: `deploy ${id}`, value: payload, end: "" }, { id, hash, payload, revision }, settings, io);
+    const { hash, tree, payload } = deploy ?? {};
+    return printValue({ what: `deploy ${id}`, value: payload, end: "" }, { id, hash, tree, payload, revision }, settings, io);
   });
 }
 

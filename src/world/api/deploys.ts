@@ -1,11 +1,20 @@
 import type { CallOptions, Fence, ListEvent, Read, ReadOptions, Watch, WatchOptions, Written } from "./common.ts";
 
+/** A tree of files as it was at one root: `world.fs(uri).at(root)` reads it. */
+export interface DeployTree {
+  /** `etcdfs:///fs/NAME` */
+  readonly uri: string;
+  readonly root: string;
+}
+
 /** A deploy without its payload. */
 export interface Deploy {
   /** From 1, without gaps. */
   readonly id: number;
   /** Undefined where it was added without. */
   readonly hash: string | undefined;
+  /** The files that belong to it, which are kept as long as the deploy is. Undefined where it was added without. */
+  readonly tree: DeployTree | undefined;
 }
 
 export interface NewDeploy {
@@ -14,6 +23,8 @@ export interface NewDeploy {
   readonly hash?: string;
   /** The hash of the deploy before it, which is checked. Default: not checked. The first deploy has none. */
   readonly parent?: string;
+  /** Has to be kept: by the history of that tree, or by another deploy. */
+  readonly tree?: DeployTree;
   readonly payload: string;
 }
 
@@ -26,8 +37,8 @@ export interface Deploys {
   /**
    * Adds it behind the newest, atomically.
    *
-   * @throws WorldError CONFLICT with `data.reason`: `exists` (that id is taken), `gap` (the one before is not there) or `parent` (the one
-   *   before has another hash: `data.hash`); and as every write
+   * @throws WorldError CONFLICT with `data.reason`: `exists` (that id is taken), `gap` (the one before is not there), `parent` (the one
+   *   before has another hash: `data.hash`) or `tree` (nothing keeps that root); and as every write
    */
   add(deploy: NewDeploy, options?: AddDeployOptions): Promise<Written & { readonly id: number }>;
   /** `deploy` is undefined where there is none of that id. */

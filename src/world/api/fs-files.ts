@@ -137,10 +137,7 @@ export interface FsHandle extends AsyncDisposable {
     length?: number | null,
     position?: number | null,
   ): Promise<{ readonly bytesRead: number; readonly buffer: B }>;
-  read<B extends NodeJS.ArrayBufferView>(
-    buffer: B,
-    slice: FsSlice,
-  ): Promise<{ readonly bytesRead: number; readonly buffer: B }>;
+  read<B extends NodeJS.ArrayBufferView>(buffer: B, slice: FsSlice): Promise<{ readonly bytesRead: number; readonly buffer: B }>;
   /** Behind the end of the file: what is between becomes zeros. Where the file is open for appending, always at its end. */
   write<B extends NodeJS.ArrayBufferView>(
     buffer: B,

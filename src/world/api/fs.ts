@@ -173,10 +173,7 @@ export interface Fs extends FsFiles {
   /** Every commit, by what differs. */
   changes(options?: { readonly path?: string; readonly signal?: AbortSignal }): Watch<FsEvent>;
   /** As in Node: what changes in a file or a folder, from now on. With `recursive` also in the folders below. */
-  watch(
-    path: string,
-    options?: { readonly recursive?: boolean; readonly signal?: AbortSignal },
-  ): AsyncIterable<FsWatchEvent>;
+  watch(path: string, options?: { readonly recursive?: boolean; readonly signal?: AbortSignal }): AsyncIterable<FsWatchEvent>;
   /** Deletes what nothing needs. The leader does that from time to time by itself. */
   gc(options?: FsGcOptions): Promise<FsGcResult>;
 }

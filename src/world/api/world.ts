@@ -3,6 +3,7 @@ import type { BatchBuilder, BatchOptions, BatchResult } from "./batch.ts";
 import type { CallOptions, Fence, Read, ReadOptions, Session } from "./common.ts";
 import type { Converger } from "./converger.ts";
 import type { Deploys } from "./deploys.ts";
+import type { Fs } from "./fs.ts";
 import type { Members } from "./members.ts";
 import type { Resources } from "./resources.ts";
 import type { NamedSchedule, SchedulerOptions, Schedules, Scheduling } from "./scheduler.ts";
@@ -76,6 +77,21 @@ export interface World extends AsyncDisposable {
   readonly idealClusterSize: IdealClusterSize;
   readonly members: Members;
   readonly converger: Converger;
+  /** Of the tree that `fs()` is: that of `WorldOptions.uri`. Whoever deploys may so say which tree its programs are to read. */
+  readonly uri: string;
+  /**
+   * A tree of files: `etcdfs:///fs/NAME` is one that all hosts share, `memory://NAME` one of this World alone, which ends with it, and
+   * `file:///FOLDER` a folder of this machine. Nothing is asked before it is used.
+   *
+   * ```ts
+   * const site = world.fs("etcdfs:///fs/site");
+   * await site.writeFile("/motd", "hello\n");
+   * ```
+   *
+   * @param uri Default: {@link World.uri}
+   * @throws WorldError INVALID_OPTION
+   */
+  fs(uri?: string): Fs;
   /**
    * Without `ttl` the World's own session, which `lease: "session"` hangs on: opened with the first use, and anew with the first use
    * after it was lost. With `ttl` one of your own.

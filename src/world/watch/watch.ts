@@ -98,6 +98,11 @@ function watchOf<T, E>(
   return new WorldWatch(source, renderer, { coalesce, buffer, signal });
 }
 
+/** Of what is told as it comes. */
+export function watchOver<T, E>(source: Source<T>, signal: AbortSignal | undefined, render: Render<T, E>): Watch<E> {
+  return new WorldWatch(source, () => render, { coalesce: false, buffer: defaultBuffer, signal });
+}
+
 function checkEqual(equal: unknown): void {
   if (equal !== undefined && typeof equal !== "function") throw invalid("equal", "has to be a function");
 }
