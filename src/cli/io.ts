@@ -5,6 +5,8 @@ export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
   out(text: string): void;
   err(text: string): void;
+  /** What is no text; absent where only text can be taken. */
+  readonly outBytes?: ((bytes: Uint8Array) => void) | undefined;
   /** Standard output is a terminal. */
   readonly tty: boolean;
   /** Colour is welcome on standard output. */
@@ -31,6 +33,7 @@ export function processIo(env: Env): Io {
     env,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
+    outBytes: (bytes) => void process.stdout.write(bytes),
     tty,
     color: wantsColor(tty, env),
     // A terminal that nobody has given a size says 0.

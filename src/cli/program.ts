@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";
 import { command, examples, givenTo, groupOf, own } from "./command-words.ts";
+import { addFs } from "./fs-words.ts";
 import type { Io } from "./io.ts";
 import {
   agentFlags,
@@ -254,6 +255,7 @@ Only what is typed counts here: the variables of these flags are for \`quorate r
 
   addWorld(program, io, done);
   addSchedule(program, io, done);
+  addFs(program, io, done);
 
   const etcd = groupOf(program, "etcd", "the etcd that agents run: find it, list the store, install one");
   const whichFlags = [agentFlags.etcdBin, clientFlags.output];

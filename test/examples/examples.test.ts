@@ -180,6 +180,26 @@ test("mgmt-resources: each host exports its address, and all see who comes and w
   await second.interrupt();
   await eventually("the first is alone", () => last(first) === "h1=192.0.2.1", 20_000);
   await first.interrupt();
+});
+
+test("site-files: the folder is what the tree is, and follows each commit of it", async () => {
+  const world = await another("operator");
+  const site = world.fs("etcdfs:///fs/site");
+  await site.writeFile("/motd", "one");
+  const folder = join(await temporaryFolder(), "site");
+  const example = await start("site-files.mjs", folder);
+  await untilHas(join(folder, "motd"), "one");
+  await site.transaction(async (tx) => {
+    await tx.writeFile("/motd", "two");
+    await tx.mkdir("/conf");
+    await tx.writeFile("/conf/new", "new");
+  });
+  await untilHas(join(folder, "conf/new"), "new");
+  await untilHas(join(folder, "motd"), "two");
+  await site.rm("/conf", { recursive: true });
+  await eventually("the folder is gone", () => !readdirSync(folder).includes("conf"), 20_000);
+  await example.interrupt();
+  await world.close();
   expect(await leases()).toEqual([]);
 });
 

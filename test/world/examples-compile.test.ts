@@ -16,6 +16,7 @@ declare const world: import("quorate/world").World;
 declare const openWorld: typeof import("quorate/world").openWorld;
 declare const mgmt: import("quorate/mgmt").MgmtWorld;
 declare const WorldError: typeof import("quorate/world").WorldError;
+declare const FsConflict: typeof import("quorate/world").FsConflict;
 `;
 
 /** Code between fences, by the file and the line it begins at. Docstrings have a star before each line. */
@@ -35,9 +36,10 @@ function examplesIn(file: string): Readonly<Record<string, string>> {
 }
 
 test("every example in the guide, the README and the docstrings of the World compiles, and one that does not would be found", () => {
-  const byFile = ["docs/WORLD.md", "docs/MGMT.md", "README.md", ...sources].map((file) => ({ file, found: examplesIn(file) }));
+  const byFile = ["docs/WORLD.md", "docs/FS.md", "docs/MGMT.md", "README.md", ...sources].map((file) => ({ file, found: examplesIn(file) }));
   for (const file of [
     "docs/WORLD.md",
+    "docs/FS.md",
     "docs/MGMT.md",
     "README.md",
     "src/mgmt/connect.ts",

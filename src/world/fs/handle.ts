@@ -71,7 +71,8 @@ export function handleOver(raw: RawFile, access: Access, isFolder: boolean, onCl
     at?: number | null,
   ): Promise<{ bytesRead: number; buffer: B }> {
     checkOpen("read");
-    if (typeof given !== "object" && given !== undefined) throw badType("buffer", "an instance of ArrayBufferView", given);
+    const one: unknown = given;
+    if (one !== undefined && typeof one !== "object") throw badType("buffer", "an instance of ArrayBufferView", one);
     const slice: FsSlice = isView(given)
       ? typeof offset === "object" && offset !== null
         ? offset

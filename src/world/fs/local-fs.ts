@@ -111,7 +111,17 @@ export function localFs({ uri, folder, context, ...calls }: LocalFsParts): Fs {
         return Promise.resolve();
       });
       const look = async (): Promise<void> => {
-        if (await exists()) await refresh(repository, folder, over.signal);
+        for (;;) {
+          try {
+            if (await exists()) await refresh(repository, folder, over.signal);
+            return;
+          } catch (error) {
+            // It went while it was looked at.
+            const { code } = error as NodeJS.ErrnoException;
+            if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
+            await clock.sleep(settleMs, over.signal);
+          }
+        }
       };
       const follow = async (): Promise<void> => {
         await look();

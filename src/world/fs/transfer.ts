@@ -14,6 +14,9 @@ import type { Found, Volume } from "./volume.ts";
 /** Files that are read, and moved, at a time. */
 const atOnce = 8;
 
+/** What a file is called while it is written. */
+const isTemporary = /^\.quorate-[0-9a-f]{16}$/;
+
 type Counts = { -readonly [name in keyof FsTransferred]: FsTransferred[name] };
 interface Options extends Pick<FsTransferOptions, "mirror" | "onProgress" | "signal"> {
   /** Files that were last changed before that, at the same time and to the same size as those that are there, are not read. */
@@ -181,8 +184,8 @@ async function below(volume: Volume, folder: string): Promise<Item<Found>[]> {
   for (const { name } of await volume.list(folder)) {
     const path = within(folder, name);
     const of = await volume.look(path);
-    // Sockets and the like are nothing that a tree could have.
-    if (of === undefined || of.kind === "other") continue;
+    // Sockets and the like are nothing that a tree could have; what is half written by a download is no file yet.
+    if (of === undefined || of.kind === "other" || isTemporary.test(name)) continue;
     all.push({ path, of });
     if (of.kind === "folder") all.push(...(await below(volume, path)));
   }
@@ -253,7 +256,11 @@ async function each<T>(all: readonly T[], most: number, task: (one: T) => Promis
     }
   };
   const settled = await Promise.allSettled(Array.from({ length: Math.min(most, all.length) }, run));
-  for (const one of settled) if (one.status === "rejected") throw one.reason;
+  for (const one of settled) {
+    if (one.status === "fulfilled") continue;
+    const reason: unknown = one.reason;
+    throw reason;
+  }
 }
 
 function check(signal: AbortSignal | undefined, what: string): void {

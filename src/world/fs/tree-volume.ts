@@ -63,7 +63,7 @@ export function draftVolume(draft: Draft, now: () => number, signal: AbortSignal
 export function storedFile(reading: Reading, entry: Entry, signal: AbortSignal | undefined): RawFile {
   const done = (): Promise<void> => Promise.resolve();
   return {
-    stat: () => Promise.resolve(foundOf(entry)!),
+    stat: () => Promise.resolve(foundOf(entry)),
     read: async (into, at) =>
       entry.kind === "file" ? fill(into, await reading.read(entry, at, at + into.byteLength, signal)) : 0,
     write: readOnly,
@@ -95,7 +95,7 @@ export function draftFile(draft: Draft, path: string, entry: FileEntry, access: 
     await draft.put(path, last);
   };
   return {
-    stat: () => Promise.resolve(foundOf({ ...last, mode, size: editing?.size ?? last.size })!),
+    stat: () => Promise.resolve(foundOf({ ...last, mode, size: editing?.size ?? last.size })),
     read: async (into, at) => {
       const to = at + into.byteLength;
       return fill(into, editing === undefined ? await draft.read(last, at, to) : await editing.read(at, to));

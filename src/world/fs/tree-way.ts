@@ -129,7 +129,7 @@ export function treeWay(repository: Repository, now: () => number, run: Run): Wa
   const opening = async (call: Call, access: Access, plan: (volume: Volume) => Promise<Opening>): Promise<RawFile> => {
     if (!access.write) {
       // What only reads may make a file all the same, with numbers as flags.
-      if (access.create) await change(call, true, async (volume) => void (await touched(volume, await plan(volume))));
+      if (access.create) await change(call, true, async (volume) => touched(volume, await plan(volume)));
       return await run(call, () => openPinned(repository, now, run, call, plan));
     }
     let path = "";

@@ -48,10 +48,10 @@ export interface RawFile {
   write(bytes: Uint8Array, at: number | undefined): Promise<number>;
   truncate(size: number): Promise<void>;
   chmod(mode: number): Promise<void>;
-  sync(): Promise<void>;
-  close(): Promise<void>;
+  readonly sync: () => Promise<void>;
+  readonly close: () => Promise<void>;
   /** Closes it; what was not synced need not be kept. */
-  abandon(): Promise<void>;
+  readonly abandon: () => Promise<void>;
 }
 
 const bits: Readonly<Record<FsKind | "other", number>> = {

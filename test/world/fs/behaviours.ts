@@ -43,7 +43,9 @@ const kindOf = (fs: FsFiles, path: string) => async () => {
 
 const permissions = (fs: FsFiles, path: string) => async () => (await fs.stat(path)).mode.toString(8);
 
-const none = (act: () => Promise<unknown>) => async () => void (await act());
+const none = (act: () => Promise<unknown>) => async (): Promise<undefined> => {
+  await act();
+};
 
 const reads: readonly Behaviour[] = [
   [
