@@ -20,6 +20,7 @@ import { chooserOf, whyNotLead } from "../control/policy.ts";
 import { Addresses } from "./addresses.ts";
 import { carryOut, type Outcome } from "./carry-out.ts";
 import { wishOf } from "./choose.ts";
+import { collectTrees } from "./collect-trees.ts";
 import { EventLog } from "./events.ts";
 import { hear } from "./gate.ts";
 import { chooserPolicy, Keeper } from "./keep.ts";
@@ -77,6 +78,7 @@ export async function lead(
   memory = new Memory(deps.clock.nowMs()),
 ): Promise<never> {
   const { clock, client, keys, log, view } = deps;
+  const { hostname, sessionTtlMs } = deps.options;
   const own = AbortSignal.any([signal, leadership.signal]);
   const bell = new Doorbell();
   view.subscribe(bell, own, (key) => !isOwnWriting(key, keys));
@@ -96,6 +98,7 @@ export async function lead(
       (s) => watchRange(client, { start: keys.idealClusterSize, end: `${keys.idealClusterSize}\0` }, ring, watching, s),
       (s) => rounds(leader, bell, watch, { clock, log }, s),
       (s) => watch.run(s),
+      (s) => collectTrees({ client, keys, clock, log, hostname, sessionTtlMs }, leadership, s),
     );
   } catch (error) {
     if (error instanceof StandsBack) await leader.tellStandsBack(error, own);
