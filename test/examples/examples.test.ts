@@ -180,6 +180,7 @@ test("mgmt-resources: each host exports its address, and all see who comes and w
   await second.interrupt();
   await eventually("the first is alone", () => last(first) === "h1=192.0.2.1", 20_000);
   await first.interrupt();
+  expect(await leases()).toEqual([]);
 });
 
 test("site-files: the folder is what the tree is, and follows each commit of it", async () => {

@@ -36,7 +36,10 @@ function examplesIn(file: string): Readonly<Record<string, string>> {
 }
 
 test("every example in the guide, the README and the docstrings of the World compiles, and one that does not would be found", () => {
-  const byFile = ["docs/WORLD.md", "docs/FS.md", "docs/MGMT.md", "README.md", ...sources].map((file) => ({ file, found: examplesIn(file) }));
+  const byFile = ["docs/WORLD.md", "docs/FS.md", "docs/MGMT.md", "README.md", ...sources].map((file) => ({
+    file,
+    found: examplesIn(file),
+  }));
   for (const file of [
     "docs/WORLD.md",
     "docs/FS.md",
