@@ -120,7 +120,7 @@ describe("a merge of three trees", () => {
   });
 
   test("is no conflict where each has changed files of its own", async () => {
-    const file = fc.constantFrom("1", "2", "3");
+    const file = fc.constantFrom<string[]>("1", "2", "3");
     const changes = fc.dictionary(fc.constantFrom("f1", "f2", "f3", "f4"), fc.option(file, { nil: undefined }));
     await fc.assert(
       fc.asyncProperty(fc.dictionary(fc.constantFrom("f1", "f2", "f3", "f4"), file), changes, changes, async (base, one, two) => {

@@ -32,16 +32,14 @@ const wide = Array.from({ length: 75 }, (_, n) => bytesFrom(`wide ${n}`, 64));
 
 /** What is going on, and what came of it. */
 class Run {
+  readonly store: Store;
   readonly random: Random;
   readonly engines: readonly Engine[];
   readonly untilMs = clock.nowMs() + forMs;
   readonly told = { commits: 0, wide: 0, conflicts: 0, reads: 0, old: 0, deploys: 0, collections: 0, deleted: 0 };
 
-  constructor(
-    readonly store: Store,
-    stores: Stores,
-    seed: number,
-  ) {
+  constructor(store: Store, stores: Stores, seed: number) {
+    this.store = store;
     this.random = new Random(seed);
     this.engines = ["h1", "h2", "h3"].map((by) => stores.engine(by));
   }

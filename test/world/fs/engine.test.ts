@@ -15,6 +15,7 @@ import {
   storesInMemory,
   tapped,
   write,
+  bytesIn,
 } from "./engine-fixture.ts";
 import type { Stores } from "./engine-fixture.ts";
 
