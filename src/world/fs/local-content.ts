@@ -8,12 +8,16 @@ import type { Content } from "./engine/types.ts";
 export async function* piecesOf(path: string, signal?: AbortSignal): AsyncGenerator<Buffer, undefined> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
+    // One that grows meanwhile goes on with larger pieces.
+    const { size } = await handle.stat();
+    let most = Math.min(chunkBytes, size + 1);
     for (;;) {
       signal?.throwIfAborted();
-      const piece = Buffer.allocUnsafe(chunkBytes);
+      let piece = Buffer.allocUnsafe(most);
       let length = 0;
       while (length < chunkBytes) {
-        const { bytesRead } = await handle.read(piece, length, chunkBytes - length);
+        if (length === most) piece = Buffer.concat([piece], (most = chunkBytes));
+        const { bytesRead } = await handle.read(piece, length, most - length);
         if (bytesRead === 0) break;
         length += bytesRead;
       }

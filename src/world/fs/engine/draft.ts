@@ -98,23 +98,28 @@ export class PinnedDraft implements Draft {
 
   async write(bytes: Uint8Array | AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Content> {
     this.#admit(signal);
-    if (bytes instanceof Uint8Array) return await this.#writeAll(bytes, signal);
-    const editing = this.edit();
-    for await (const some of bytes) await editing.write(editing.size, some, signal);
-    return await editing.finish(signal);
-  }
-
-  async #writeAll(bytes: Uint8Array, signal?: AbortSignal): Promise<Content> {
-    this.#checkSize(bytes.byteLength);
     const chunks: string[] = [];
-    for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
-      // The caller may write into theirs again.
-      const chunk = Buffer.from(bytes.subarray(at, at + chunkBytes));
+    let [size, parts, length] = [0, [] as Buffer[], 0];
+    const store = async (): Promise<void> => {
+      const chunk = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+      [parts, length] = [[], 0];
       const address = addressOf(chunk);
       chunks.push(address.slice(0, 64));
       await this.#store(address, chunk, signal);
+    };
+    for await (const some of bytes instanceof Uint8Array ? [bytes] : bytes) {
+      this.#checkSize((size += some.byteLength));
+      for (let at = 0; at < some.byteLength;) {
+        // The caller may write into theirs again.
+        const part = Buffer.from(some.subarray(at, at + chunkBytes - length));
+        at += part.length;
+        length += part.length;
+        parts.push(part);
+        if (length === chunkBytes) await store();
+      }
     }
-    return { size: bytes.byteLength, chunks };
+    if (length > 0) await store();
+    return { size, chunks };
   }
 
   async has(chunk: Address, signal?: AbortSignal): Promise<boolean> {
