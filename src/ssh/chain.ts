@@ -42,6 +42,9 @@ export async function openChain(route: SshRoute, signal: AbortSignal): Promise<C
     for (const [n, hop] of route.entries()) {
       const client = new ssh2.Client();
       clients.push(client);
+      // Of a host behind another only the end is told, and nothing is closed.
+      client.once("end", cut);
+      client.once("close", cut);
       await raced(logIn(client, stream, hop), signal);
       const next = route[n + 1];
       if (next === undefined) return { client, socket, cut };

@@ -163,15 +163,16 @@ export async function startSsh2(
     });
     connection.on("tcpip", (accept, reject, { destIP, destPort }) => {
       if (options.forwarding === false || options.permitOpen?.includes(`${destIP}:${destPort}`) === false) {
-        // Administratively prohibited.
-        (reject as unknown as (reason: number, text: string) => void)(1, "open failed");
+        refuse(connection, reject, 1, "open failed");
         return;
       }
       const meant = new URL(`tcp://${options.hosts?.[`${destIP}:${destPort}`] ?? `${destIP}:${destPort}`}`);
       const socket = connect({ host: meant.hostname, port: Number(meant.port), noDelay: true });
       far.add(socket);
       socket.once("close", () => far.delete(socket));
-      socket.once("error", () => (reject as unknown as (reason: number, text: string) => void)(2, "Connection refused"));
+      socket.once("error", () => {
+        refuse(connection, reject, 2, "Connection refused");
+      });
       socket.once("connect", () => {
         const channel = accept();
         channel.on("error", () => undefined);
@@ -217,6 +218,18 @@ async function filesOf(
   await writeFile(paths.identity, identity.private, { mode: 0o600 });
   await writeFile(paths.knownHosts, `[127.0.0.1]:${port} ${hostKey.public}\n`);
   return { paths, remove: () => rm(folder, { recursive: true, force: true }) };
+}
+
+/** With a reason of RFC 4254, 5.1 (1: prohibited, 2: failed), and a text, of which the package lets a server say neither. */
+function refuse(connection: Connection, reject: () => void, reason: number, text: string): void {
+  type Fail = (channel: number, reason: number, text: string) => void;
+  const { _protocol: protocol } = connection as unknown as { readonly _protocol: { channelOpenFail: Fail } };
+  const fail = protocol.channelOpenFail.bind(protocol);
+  protocol.channelOpenFail = (channel) => {
+    fail(channel, reason, text);
+  };
+  reject();
+  protocol.channelOpenFail = fail;
 }
 
 /** Whoever may log in there has a line of its own; without one nobody is known. */

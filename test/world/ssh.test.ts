@@ -1,8 +1,8 @@
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
-import type { AddressInfo } from "node:net";
+import { createServer, type AddressInfo } from "node:net";
 import ssh2 from "ssh2";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { EtcdClient, wiresBy } from "../../src/etcd/index.ts";
@@ -128,9 +128,9 @@ describe("tunnels", () => {
         }),
       ),
     );
-    const before = outer.sessions;
+    await eventually("nobody is logged in", () => outer.sessions === 0);
     await Promise.all([client.status(etcd.proxy.url), client.status(second.url)]);
-    expect(outer.sessions - before).toBe(2);
+    expect(outer.sessions).toBe(2);
     await client.put("/ssh/a", "1");
     onTestFinished(() => {
       etcd.back();
@@ -270,12 +270,34 @@ describe("what is refused is said with a code, and who refuses", () => {
     expect((await failure(open("/nowhere"))).message).toContain("/nowhere cannot be read: ENOENT");
   });
 
+  test("an agent has the key, so that no file need be read; one that is not there is named", async () => {
+    const key = ssh2.utils.parseKey(readFileSync(outer.login.identity));
+    if (key instanceof Error) throw key;
+    const path = join(await temporaryFolder(), "agent");
+    const agent = createServer((socket) => {
+      const protocol = new ssh2.AgentProtocol(false);
+      protocol.on("identities", (request) => protocol.getIdentitiesReply(request, [key]));
+      protocol.on("sign", (request, _key, data) => protocol.signReply(request, key.sign(data)));
+      socket.pipe(protocol).pipe(socket);
+      socket.on("error", () => undefined);
+    });
+    await new Promise<void>((resolve) => agent.listen(path, () => resolve()));
+    onTestFinished(() => void agent.close());
+    const keyless = { ...outer.login, identity: [] };
+    const world = await use(openWorld({ seeds: [etcd.proxy.url], ssh: { ...keyless, agent: path }, replica: false }));
+    await world.str.set("agent", "yes");
+    const error = await refusal({ ...keyless, agent: "/nowhere/agent" });
+    expect(error).toMatchObject({ code: "DENIED", outcome: "none" });
+    expect(error.message).toContain("the keys of the agent at /nowhere/agent");
+    expect(messagesOf(error.cause)).toContain("Failed to connect to agent");
+  });
+
   test("forwarding, to anywhere and to one endpoint; another endpoint is taken then", async () => {
     const closed = await use(startSshd({ forwarding: false }));
-    const error = await refusal(closed.login);
+    const [error, between] = await Promise.all([refusal(closed.login), refusal({ ...inner.login, jump: closed.login })]);
     expect(error).toMatchObject({ code: "DENIED", data: { endpoint: etcd.proxy.url } });
     expect(error.message).toContain("does not forward to it");
-    expect(await refusal({ ...inner.login, jump: closed.login })).toMatchObject({ code: "DENIED" });
+    expect(between).toMatchObject({ code: "DENIED" });
     const narrow = await use(startSshd({ permitOpen: [new URL(etcd.url).host] }));
     const world = await use(openWorld({ seeds: [etcd.proxy.url, etcd.url], ssh: narrow.login, replica: false }));
     await world.str.set("narrow", "yes");
@@ -284,13 +306,15 @@ describe("what is refused is said with a code, and who refuses", () => {
   test("a host that is not there, one that another does not reach, and an endpoint that nobody serves", async () => {
     const [port] = (await freePorts(1)) as [number];
     const nobody = { ...outer.login, port };
-    const direct = await refusal(nobody);
+    const [direct, behind, far] = await Promise.all([
+      refusal(nobody),
+      refusal({ ...nobody, jump: outer.login }),
+      refusal(outer.login, { seeds: [`http://127.0.0.1:${port}`] }),
+    ]);
     expect(direct).toMatchObject({ code: "UNAVAILABLE", retryable: true, outcome: "none" });
     expect(messagesOf(direct)).toMatch(new RegExp(`Cannot log in at .*@127.0.0.1:${port}: it cannot be reached\n.*ECONNREFUSED`));
-    const behind = await refusal({ ...nobody, jump: outer.login });
     expect(behind).toMatchObject({ code: "UNAVAILABLE", outcome: "none" });
     expect(messagesOf(behind)).toContain("does not get there");
-    const far = await refusal(outer.login, { seeds: [`http://127.0.0.1:${port}`] });
     expect(far).toMatchObject({ code: "UNAVAILABLE" });
     expect(messagesOf(far)).toContain(`Cannot reach http://127.0.0.1:${port}: `);
   });
