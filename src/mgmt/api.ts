@@ -2,6 +2,7 @@ import type {
   CallOptions,
   ExportOptions,
   DeleteOptions,
+  Fs,
   Lease,
   Member,
   ReadMode,
@@ -15,6 +16,17 @@ import type {
 export interface ConnectOptions extends WorldOptions {
   /** A World that is open already, like an agent's: it is used, and not closed by `cleanup`. Then none of `openWorld`'s options is given. */
   readonly world?: World;
+  /** What the path of an `etcdfs://` URI has to be below. Default {@link MetadataPrefix}: `/fs`; another one is below that. */
+  readonly metadataPrefix?: string;
+  /**
+   * Where mgmt keeps the data of file systems. Default {@link StoragePrefix}: `/storage`. Ours share what they have in common, and have one place
+   * for it: this moves nothing, and is only looked at for being a path and none of the metadata's.
+   */
+  readonly storagePrefix?: string;
+  /** What `memmapfs:///` is: the file system of a program for one host. Default: one in memory, which ends with the World. */
+  readonly standaloneFs?: Fs;
+  /** What `uri()` gives. Default: what `openWorld`'s `uri` says. */
+  readonly getUri?: () => string;
   /** How fresh reads are. Default `linearizable`, as mgmt's are; every call may say otherwise. */
   readonly read?: ReadMode;
 }
@@ -190,6 +202,20 @@ export interface MgmtWorld extends AsyncDisposable {
   getMaxDeployId(options?: ReadOptions): Promise<number>;
   /** When there may be a new deploy. mgmt's agent ends with the first error of it. */
   watchDeploy(options?: WatchOptions): Changes;
+
+  /** The URI of the present file system: what `getUri` says. */
+  uri(): string;
+  /**
+   * The file system of that URI, by default of `uri()`: `etcdfs://` and a path below `metadataPrefix` is one that all hosts share,
+   * `memmapfs:///` the stand-alone one, `memory://NAME` and `file:///FOLDER` are of this World and of this machine. Nothing is asked before it is
+   * used. It has the functions of `node:fs/promises`, with their error codes.
+   *
+   * Better than mgmt's, of whose two writers the last one wins and the other's files are gone: what both have changed is merged by path, several
+   * changes are one `transaction`, files are not held in memory, and what nobody needs is deleted.
+   *
+   * @throws WorldError INVALID_OPTION where it is another scheme, or the wrong prefix
+   */
+  fs(uri?: string): Fs;
 
   /**
    * The members of the etcd cluster: at once, and again when they have changed. etcd tells nobody: it is asked every

@@ -4,6 +4,8 @@ import type { ConnectOptions, MgmtWorld } from "./api.ts";
 import { Use } from "./changes.ts";
 import { clusterOf } from "./cluster.ts";
 import { deploysOf } from "./deploys.ts";
+import { checkPrefixes, fileSystemsOf } from "./fs.ts";
+import type { FsOptions } from "./fs.ts";
 import { resourcesOf } from "./resources.ts";
 import { mapsOf, stringsOf } from "./strings.ts";
 
@@ -25,13 +27,15 @@ import { mapsOf, stringsOf } from "./strings.ts";
  * @throws WorldError INVALID_OPTION; and as {@link openWorld}
  */
 export async function connect(options: ConnectOptions): Promise<MgmtWorld> {
-  const { world, read = "linearizable", ...rest } = options;
+  const { world, read = "linearizable", metadataPrefix, storagePrefix, standaloneFs, getUri, ...rest } = options;
+  const fs = { metadataPrefix, storagePrefix, standaloneFs, getUri };
+  checkPrefixes(fs);
   if (world === undefined) {
     const opened = await openWorld(rest);
-    return mgmtWorldOver(opened, read, () => opened.close());
+    return mgmtWorldOver(opened, { read, fs, close: () => opened.close() });
   }
   checkAlone(rest);
-  return mgmtWorldOver(world, read, async () => undefined);
+  return mgmtWorldOver(world, { read, fs, close: async () => undefined });
 }
 
 /** Nobody would heed what is said of a World that is open already. */
@@ -42,7 +46,13 @@ function checkAlone(rest: object): void {
   throw new WorldError("INVALID_OPTION", `Cannot connect: ${state}`, { data: { option } });
 }
 
-function mgmtWorldOver(world: World, read: ReadMode, close: () => Promise<void>): MgmtWorld {
+interface Parts {
+  readonly read: ReadMode;
+  readonly fs: FsOptions;
+  readonly close: () => Promise<void>;
+}
+
+function mgmtWorldOver(world: World, { read, fs, close }: Parts): MgmtWorld {
   const use = new Use(world);
   const facade = { world: () => use.world(), use, read };
   let cleaned: Promise<void> | undefined;
@@ -61,5 +71,6 @@ function mgmtWorldOver(world: World, read: ReadMode, close: () => Promise<void>)
     ...resourcesOf(facade),
     ...deploysOf(facade),
     ...clusterOf(facade),
+    ...fileSystemsOf(facade, fs),
   };
 }

@@ -71,5 +71,6 @@ test("the paths are those that this project's own keys lie at", () => {
   expect(keys.nominated.prefix).toBe(mgmt.NS + mgmt.NominatedPath);
   expect(keys.volunteer.prefix).toBe(mgmt.NS + mgmt.VolunteerPath);
   expect(keys.endpoints.prefix).toBe(mgmt.NS + mgmt.EndpointsPath);
+  expect(keys.converged.start).toBe(mgmt.NS + mgmt.ConvergedPath);
   expect(keys.idealClusterSize).toBe(mgmt.NS + mgmt.ChooserPath + mgmt.IdealDynamicSizePath);
 });

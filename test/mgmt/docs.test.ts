@@ -33,7 +33,7 @@ function membersOf(name: string): readonly string[] {
 
 /** Of the World of purpleidea/mgmt and the interfaces beside it. */
 const reference = [
-  ...["Connect", "Cleanup", "WatchMembers"],
+  ...["Connect", "Cleanup", "URI", "Fs", "WatchMembers"],
   ...["StrGet", "StrSet", "StrDel", "StrWatch", "StrIsNotExist"],
   ...["StrMapGet", "StrMapSet", "StrMapDel", "StrMapWatch"],
   ...["ResCollect", "ResExport", "ResDelete", "ResWatch"],
