@@ -54,6 +54,8 @@ export class Caller {
   readonly #onForeign: ((foreign: Foreign) => void) | undefined;
   /** How long a call goes on while nothing but refused connections has ever been met. */
   readonly #refusedMs: number;
+  /** Its endpoints are nobody else's, and end with it. */
+  readonly #owns: boolean;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #tries = new Set<Stop>();
@@ -73,6 +75,7 @@ export class Caller {
     onForeign?: (foreign: Foreign) => void,
     login?: Login,
     refusedMs?: number,
+    owns = true,
   ) {
     this.endpoints = endpoints;
     this.clock = clock;
@@ -80,6 +83,7 @@ export class Caller {
     this.#clusterId = clusterId;
     this.#onForeign = onForeign;
     this.#refusedMs = refusedMs ?? Infinity;
+    this.#owns = owns;
     this.#deadlines = new Deadlines(clock);
     this.login = login;
     this.credentials = login && new Credentials(clock, () => this.#authenticate(login));
@@ -295,7 +299,7 @@ export class Caller {
     for (const own of this.#tries) own.abort(this.closing.reason);
     await Promise.allSettled(this.#running);
     this.#deadlines.close();
-    this.endpoints.close();
+    if (this.#owns) this.endpoints.close();
   }
 
   /** Throws the signal's reason, or CLOSED. */

@@ -17,6 +17,8 @@ import { WatchStreams } from "./watch-streams.ts";
 export interface EtcdClientOptions {
   readonly endpoints: readonly string[];
   readonly clock: Clock;
+  /** Whose connections, and whose list of endpoints, are used, and stay open: it has to be open for as long. Its login is not taken over. */
+  readonly over?: EtcdClient;
   readonly log?: Logger;
   /** Used first wherever it works: the server on this host. */
   readonly preferred?: string;
@@ -68,9 +70,11 @@ export class EtcdClient implements AsyncDisposable {
 
   private constructor(options: EtcdClientOptions) {
     this.clock = options.clock;
-    this.#wires = options.wires ?? networkWires;
+    this.#wires = (options.over === undefined ? options.wires : options.over.#wires) ?? networkWires;
     this.randomBytes = options.randomBytes ?? randomBytes;
-    this.endpoints = new Endpoints(options.clock, options.endpoints, options.preferred, options.mostReceived, this.#wires);
+    const { over } = options;
+    const { clock, endpoints, preferred, mostReceived } = options;
+    this.endpoints = over?.endpoints ?? new Endpoints(clock, endpoints, preferred, mostReceived, this.#wires);
     this.caller = new Caller(
       this.endpoints,
       options.clock,
@@ -82,6 +86,7 @@ export class EtcdClient implements AsyncDisposable {
       },
       options.login,
       options.refusedMs,
+      over === undefined,
     );
     const { markerKey } = options;
     const successors =
@@ -230,6 +235,11 @@ export class EtcdClient implements AsyncDisposable {
       (own) => this.#wires.metrics(endpoint, what, own),
       () => lateFailure({ what, endpoint, sent: true }, timeoutMs),
     );
+  }
+
+  /** As whom it logs in. */
+  get login(): Login | undefined {
+    return this.caller.login;
   }
 
   /** Ends every call and stream with CLOSED; nothing is left running. Idempotent. */

@@ -9,7 +9,7 @@ import type { CallOptions } from "./api/common.ts";
 import { WorldError, asWorldError } from "./error.ts";
 import type { Doing } from "./error.ts";
 import { MalformedKeys } from "./malformed.ts";
-import type { Replica, ReplicaWrites } from "./replica/index.ts";
+import type { Replica, ReplicaOptions, ReplicaWrites } from "./replica/index.ts";
 
 export interface ContextParts {
   readonly hostname: string;
@@ -28,6 +28,7 @@ export interface ContextParts {
 export interface Opened {
   readonly replica: Replica;
   readonly writes: ReplicaWrites;
+  readonly how: ReplicaOptions;
 }
 
 export const defaultTimeoutMs = 5_000;

@@ -3,6 +3,7 @@ export type { WorldOptions } from "./open.ts";
 export type { SshLogin, SshOptions } from "../ssh/index.ts";
 export { WorldError } from "./error.ts";
 export type { Outcome, WorldErrorCode } from "./error.ts";
+export type { Etcd3Client } from "./api/client.ts";
 export type { BatchBuilder, BatchDeleteOptions, BatchOptions, BatchResult, BatchWriteOptions } from "./api/batch.ts";
 export type {
   CallOptions,

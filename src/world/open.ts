@@ -6,14 +6,19 @@ import { systemClock } from "../clock.ts";
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
 import { isHostname, keysUnder } from "../keys.ts";
+import type { Etcd3Client } from "./api/client.ts";
 import type { World } from "./api/world.ts";
+import { etcd3Of } from "./client.ts";
+import type { Etcd3Way } from "./client.ts";
 import { connect } from "./connect.ts";
 import { defaultTimeoutMs } from "./context.ts";
+import type { Context, Opened } from "./context.ts";
 import { WorldError, asWorldError } from "./error.ts";
 import { sshRoute } from "../ssh/index.ts";
 import type { SshOptions, SshRoute } from "../ssh/index.ts";
 import { ttlMsOf } from "./ttl.ts";
-import { worldOver } from "./world.ts";
+import { contextOf, worldOver } from "./world.ts";
+import type { WorldParts } from "./world.ts";
 
 export interface WorldOptions {
   /** Client URLs of the cluster: one that answers is enough. Quorate's or any other etcd. */
@@ -23,6 +28,14 @@ export interface WorldOptions {
    * sees them. Its key has to be known.
    */
   readonly ssh?: SshOptions;
+  /**
+   * A connection that there is already, in place of `seeds`, `ssh` and `prefix`. This World never closes it.
+   *
+   * - Another World, or `agent.world`: its connections are used, and this World ends with that one. `namespace`, `hostname`, `uri`
+   *   and `sessionTtl` are that one's unless they are given.
+   * - An `Etcd3` of npm etcd3: its hosts and its name and password are used, in connections of this World's own.
+   */
+  readonly client?: World | Etcd3Client;
   /** Folder of an agent on this host: its cluster, its replica and its hostname are used, and no seed is needed. */
   readonly prefix?: string;
   /** Identity in maps and exports. Default: the agent's where `prefix` is given, else the machine's. */
@@ -62,18 +75,21 @@ const defaultSessionTtl = 10;
 export async function openWorld(options: WorldOptions): Promise<World> {
   const doing = { what: "open the World" };
   try {
+    const through = clientIn(options);
+    if (through !== undefined && "base" in through) return worldOver(await onto(through, options));
     const ssh = await routeIn(options);
     const { prefix, namespace = "/_mgmt", clock = systemClock, logger: log } = options;
     const agent = prefix === undefined ? undefined : await agentThatKnows(prefix, (options.seeds ?? []).length > 0, clock);
     const hostname = options.hostname ?? agent?.hostname ?? machineName();
     if (!isHostname(hostname)) throw refused("hostname", `${JSON.stringify(hostname)} is not a host name`);
     const sessionTtlMs = ttlMsOf(options.sessionTtl ?? defaultSessionTtl);
-    const seeds = seedsIn(options, agent);
+    const seeds = through?.endpoints ?? seedsIn(options, agent);
     const folder = options.folder ?? (prefix === undefined ? undefined : join(prefix, "world"));
     const opened = await connect({
       endpoints: seeds,
       namespace,
       clock,
+      ...(through?.login === undefined ? {} : { login: through.login }),
       ...(folder === undefined ? {} : { folder }),
       ...(ssh === undefined ? {} : { ssh }),
       ...(agent?.clusterId === undefined ? {} : { clusterId: agent.clusterId }),
@@ -82,9 +98,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       ...(log === undefined ? {} : { log }),
     });
     const keys = keysUnder(namespace);
-    const { uri } = options;
     return worldOver({
-      uri: typeof uri === "string" ? () => uri : uri,
+      uri: uriIn(options),
       hostname,
       keys,
       clock,
@@ -105,6 +120,67 @@ async function routeIn({ ssh, prefix }: WorldOptions): Promise<SshRoute | undefi
   const route = sshRoute(ssh);
   await (await import("../ssh/identity.ts")).checkIdentities(route);
   return route;
+}
+
+function uriIn({ uri }: WorldOptions): (() => string) | undefined {
+  return typeof uri === "string" ? () => uri : uri;
+}
+
+/** A World, and what it stands on. */
+interface Base {
+  readonly base: Context;
+  readonly world: World;
+}
+
+/** What `client` is; undefined where none is given. @throws WorldError INVALID_OPTION */
+function clientIn(options: WorldOptions): Base | Etcd3Way | undefined {
+  const { client } = options;
+  if (client === undefined) return undefined;
+  for (const other of ["seeds", "ssh", "prefix"] as const)
+    if (options[other] !== undefined) throw refused("client", `${other} is given as well`, "choose one of the two");
+  const base = contextOf(client);
+  if (base !== undefined) return { base, world: client as World };
+  const way = etcd3Of(client);
+  if (way.login === undefined || options.replica !== true) return way;
+  throw refused("replica", "the client logs in, and a replica's feeder is not told passwords", "leave replica out");
+}
+
+/** What a World on the connections of another one is made of. It ends with that one. */
+async function onto({ base, world }: Base, options: WorldOptions): Promise<WorldParts> {
+  const { hostname = base.hostname, namespace = base.keys.namespace, clock = base.clock, sessionTtl } = options;
+  const { logger: log = base.log, worldGroup } = options;
+  if (!isHostname(hostname)) throw refused("hostname", `${JSON.stringify(hostname)} is not a host name`);
+  base.throwIfClosed();
+  const connectOnto = async (): Promise<Opened> => {
+    const { replica, how } = await base.open();
+    const { folder: theirs, log: _, worldGroup: __, ...rest } = how;
+    const folder = options.folder ?? (namespace === base.keys.namespace ? theirs : undefined);
+    const { client } = replica;
+    return await connect({
+      ...rest,
+      over: client,
+      endpoints: client.endpoints.urls(),
+      namespace,
+      clock,
+      ...(client.clusterId === undefined ? {} : { clusterId: client.clusterId }),
+      ...(options.replica === undefined ? {} : { replica: options.replica }),
+      ...(folder === undefined ? {} : { folder }),
+      ...(worldGroup === undefined ? {} : { worldGroup }),
+      ...(log === undefined ? {} : { log }),
+    });
+  };
+  const opened = base.opened === undefined ? undefined : await connectOnto();
+  return {
+    uri: uriIn(options) ?? (() => world.uri),
+    hostname,
+    keys: keysUnder(namespace),
+    clock,
+    log,
+    sessionTtlMs: sessionTtl === undefined ? base.sessionTtlMs : ttlMsOf(sessionTtl),
+    connect: connectOnto,
+    ...(opened === undefined ? {} : { opened }),
+    within: base,
+  };
 }
 
 /** What an agent has written of itself. */

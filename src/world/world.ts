@@ -19,6 +19,15 @@ import { schedulerOf } from "./scheduler/index.ts";
 export interface WorldParts extends ContextParts {
   /** Of the agent that this World is of: what is converged or not. */
   readonly agents?: PartsHere;
+  /** Of the World whose connections it is on: it ends with that one. */
+  readonly within?: Context;
+}
+
+const contexts = new WeakMap<object, Context>();
+
+/** What a World of ours stands on; undefined for anything else. */
+export function contextOf(world: object): Context | undefined {
+  return contexts.get(world);
 }
 
 /** A World over a connection that is made with the first use. */
@@ -29,7 +38,7 @@ export function worldOver(parts: WorldParts): World {
   const trees = treesOf(context);
   const uriNow = parts.uri ?? (() => defaultUri);
   const close = (): Promise<void> => context.close();
-  return {
+  const world: World = {
     hostname: parts.hostname,
     namespace: parts.keys.namespace,
     str: strOf(context, sessions),
@@ -64,6 +73,15 @@ export function worldOver(parts: WorldParts): World {
     close,
     [Symbol.asyncDispose]: close,
   };
+  contexts.set(world, context);
+  if (parts.within !== undefined) endWithin(parts.within, context);
+  return world;
+}
+
+function endWithin(outer: Context, context: Context): void {
+  const release = outer.hold(() => context.close());
+  context.over.addEventListener("abort", release, { once: true });
+  if (outer.over.aborted) void context.close();
 }
 
 function statusOf({ opened, over, malformed }: Context): WorldStatus {

@@ -112,6 +112,18 @@ describe.each(ways)("through two hosts, $way", ({ replica }) => {
   });
 });
 
+test("a World on the connections of one that is reached through ssh takes its tunnel, and leaves it as it is", async () => {
+  const far = await worldOf(etcd, { ssh: twoHops, replica: false });
+  await far.str.set("motd", "hello");
+  const before = inner.sessions;
+  const world = await openWorld({ client: far, namespace: freshNamespace() });
+  await world.str.set("motd", "hello, you");
+  expect(inner.sessions).toBe(before);
+  await world.close();
+  expect((await far.str.get("motd")).value).toBe("hello");
+  expect(inner.sessions).toBe(before);
+});
+
 describe("tunnels", () => {
   test("each endpoint has its own: when one fails, the next is there, and its coming ends no other's", async () => {
     const second = await use(FaultyProxy.start(etcd.url));

@@ -28,7 +28,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   if (options.worldGroup !== undefined) groupId(options.worldGroup);
   const because: string[] = [];
   const wanted = options.folder === undefined ? undefined : new ReplicaFolder(options.folder);
-  const record = options.replica === false ? undefined : await wanted?.record();
+  const none = whyNone(options);
+  const record = none === undefined ? await wanted?.record() : undefined;
   const endpoints = [...new Set([...(options.endpoints ?? []), ...(record?.endpoints ?? [])])];
   if (endpoints.length === 0) {
     throw new QuorateError("INVALID_OPTION", "Cannot open the replica: there are no endpoints, and its folder knows none", {
@@ -41,14 +42,15 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const client = EtcdClient.create({
     endpoints,
     clock,
-    ...(await wiresThrough(options.ssh, clock)),
+    ...(options.over === undefined ? await wiresThrough(options.ssh, clock) : { over: options.over }),
+    ...(options.login === undefined ? {} : { login: options.login }),
     ...(log === undefined ? {} : { log }),
     ...(clusterId === undefined ? {} : { clusterId }),
     markerKey: keys.cluster,
   });
   try {
-    const folder = options.replica === false ? undefined : await usableFolder(options, wanted, keys, client, because);
-    if (options.replica === false) because.push("no replica is wanted");
+    const folder = none === undefined ? await usableFolder(options, wanted, keys, client, because) : undefined;
+    if (none !== undefined) because.push(none);
     return new Replica({
       client,
       keys,
@@ -69,6 +71,11 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     await client.close();
     throw error;
   }
+}
+
+function whyNone({ replica, login }: ReplicaOptions): string | undefined {
+  if (replica === false) return "no replica is wanted";
+  return login === undefined ? undefined : "it logs in, and a feeder is not told passwords";
 }
 
 function settingsOf(options: ReplicaOptions, folder: ReplicaFolder, keys: Keys): FeederSettings {
