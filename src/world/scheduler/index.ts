@@ -10,6 +10,7 @@ import { agree } from "./agree.ts";
 import { Hub } from "./hub.ts";
 import { listOf } from "./list.ts";
 import { readFacts } from "./records.ts";
+import type { Facts } from "./records.ts";
 import { readRules } from "./rules.ts";
 import type { StoredRules } from "./rules.ts";
 import { TakingPart } from "./taking-part.ts";
@@ -85,7 +86,7 @@ function rulesGiven(what: string, options: SchedulerOptions): StoredRules {
   throw invalid(what, read.option ?? "options", read.refused);
 }
 
-function factsGiven(what: string, options: CandidateFacts, before?: TakingPart["facts"]): TakingPart["facts"] {
+function factsGiven(what: string, options: CandidateFacts, before?: Facts): Facts {
   const read = readFacts(options, before);
   if (!("refused" in read)) return read.facts;
   throw invalid(what, read.option, read.refused);

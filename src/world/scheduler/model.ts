@@ -1,12 +1,14 @@
 import type { KeyRange, SchedulerKeys } from "../../keys.ts";
 import { textOf } from "../names.ts";
 import type { Entry, ReplicaNews } from "../replica/index.ts";
+import { eligibleOf, exchange, isEligible } from "./eligible.ts";
 import { isSame, plan } from "./plan.ts";
 import type { Planned } from "./plan.ts";
 import { parseCandidate, parseResult } from "./records.ts";
 import type { CandidateRecord, ResultRecord } from "./records.ts";
 import { parseRules, resolveRules } from "./rules.ts";
 import type { Rules } from "./rules.ts";
+import type { Candidate } from "./strategies/index.ts";
 
 /** What is known of one namespace. */
 export interface Namespace {
@@ -16,6 +18,8 @@ export interface Namespace {
   /** At which the options were written; 0 where there are none. */
   optionsRevision: number;
   readonly candidates: Map<string, CandidateRecord>;
+  /** Kept as candidates change; empty where the rules cannot be read. */
+  eligible: Candidate[];
   readonly active: Set<string>;
   /** Undefined where there is none, or none that can be read. */
   result: ResultRecord | undefined;
@@ -79,7 +83,7 @@ export class Model {
     let found = this.namespaces.get(name);
     if (found === undefined) {
       const nothing = { rules: defaults, optionsRevision: 0, result: undefined, resultRevision: 0, generation: 0 };
-      found = { name, ...nothing, candidates: new Map(), active: new Set() };
+      found = { name, ...nothing, candidates: new Map(), eligible: [], active: new Set() };
       this.namespaces.set(name, found);
     }
     return found;
@@ -101,9 +105,8 @@ export class Model {
       if (entry !== undefined && entry.lease !== "0") namespace.active.add(host!);
       else namespace.active.delete(host!);
     } else {
-      const record = text === undefined ? undefined : parseCandidate(text);
-      if (record === undefined) namespace.candidates.delete(host!);
-      else namespace.candidates.set(host!, record);
+      const record = text === undefined ? undefined : parseCandidate(text, host!);
+      takeCandidate(namespace, host!, record);
       if (record === undefined && entry !== undefined) this.#onMalformed(key, notJson);
     }
     if (entry === undefined) return parsed.name;
@@ -124,15 +127,19 @@ function planOrProblem(seen: Namespace, former: Parameters<typeof isSame>[0]): P
   }
 }
 
+function takeCandidate({ candidates, eligible, rules }: Namespace, host: string, record: CandidateRecord | undefined): void {
+  if (record === undefined) candidates.delete(host);
+  else candidates.set(host, record);
+  if (!("refused" in rules)) exchange(eligible, host, record !== undefined && isEligible(record, rules) ? record : undefined);
+}
+
 function takeOptions(namespace: Namespace, entry: Entry | undefined, text: string | undefined): void {
   namespace.optionsRevision = entry?.modRevision ?? 0;
-  if (entry === undefined) {
-    namespace.rules = defaults;
-    return;
-  }
   const parsed = text === undefined ? { refused: "they are not UTF-8" } : parseRules(text);
-  namespace.rules =
-    "refused" in parsed ? { refused: `its options cannot be read: ${parsed.refused}` } : resolveRules(parsed.rules);
+  if (entry === undefined) namespace.rules = defaults;
+  else if ("refused" in parsed) namespace.rules = { refused: `its options cannot be read: ${parsed.refused}` };
+  else namespace.rules = resolveRules(parsed.rules);
+  namespace.eligible = "refused" in namespace.rules ? [] : eligibleOf(namespace.candidates.values(), namespace.rules);
 }
 
 function takeResult(namespace: Namespace, entry: Entry | undefined, text: string | undefined): void {

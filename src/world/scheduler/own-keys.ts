@@ -59,7 +59,7 @@ export class OwnKeys {
     );
     const own = replica.follow({ start: candidate, end: `${candidate}\0` }, (news) => {
       each(news, (_key, entry) => {
-        this.candidate = heard(entry, parseCandidate);
+        this.candidate = heard(entry, (text) => parseCandidate(text, hostname));
       });
       this.candidateRevision = news.revision;
       onNews();

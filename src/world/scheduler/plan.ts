@@ -1,6 +1,7 @@
 import type { CandidateRecord } from "./records.ts";
 import type { Rules } from "./rules.ts";
 import { strategyOf } from "./strategies/index.ts";
+import { candidateOf } from "./strategies/index.ts";
 import type { Candidate } from "./strategies/index.ts";
 
 /** One namespace at one revision. */
@@ -8,6 +9,8 @@ export interface Seen {
   readonly name: string;
   readonly rules: Rules | { readonly refused: string };
   readonly candidates: ReadonlyMap<string, CandidateRecord>;
+  /** Of these those that may be scheduled by the rules, by name. */
+  readonly eligible: readonly Candidate[];
   /** What is published; no hosts where nothing is. */
   readonly former: Published;
   /** Hosts that count themselves as scheduled, or may. */
@@ -36,11 +39,10 @@ const mostProofs = 20;
  * in place of one that lives comes with a later publication than that one goes.
  */
 export function plan(seen: Seen): Planned {
-  const { rules, candidates, former, active } = seen;
+  const { rules, candidates, eligible, former, active } = seen;
   const living = former.hosts.filter((host) => candidates.has(host));
   if ("refused" in rules) return { hosts: living, cursor: former.cursor, problem: rules.refused, proofs: [] };
   const places = rules.maxCount;
-  const eligible = eligibleOf(candidates, rules);
   const wanted = strategyOf(rules.strategy)({
     name: seen.name,
     candidates: eligible,
@@ -48,7 +50,7 @@ export function plan(seen: Seen): Planned {
     former: former.hosts,
     cursor: former.cursor,
   });
-  const postponed = postponedMoves(seen, rules, living, wanted, new Set(eligible.map(({ host }) => host)));
+  const postponed = postponedMoves(seen, rules, living, wanted);
   const before = new Set(living);
   const staying = new Set([...wanted.filter((host) => before.has(host)), ...postponed]);
   const gone = former.hosts.filter((host) => !staying.has(host) && !active.has(host));
@@ -71,24 +73,12 @@ export function plan(seen: Seen): Planned {
   };
 }
 
-function eligibleOf(candidates: ReadonlyMap<string, CandidateRecord>, { hostsFilter, selector }: Rules): Candidate[] {
-  const eligible: Candidate[] = [];
-  for (const [host, { weight, load, labels, drain }] of candidates) {
-    if (drain || weight === 0 || hostsFilter?.has(host) === false) continue;
-    if (selector.length > 0 && !selector.every(([label, value]) => Object.hasOwn(labels, label) && labels[label] === value))
-      continue;
-    eligible.push({ host, weight, load, labels });
-  }
-  return eligible;
-}
-
 /** Of the living hosts that are to go those that have to wait, as enough others are on their way: the higher their rank, the longer. */
 function postponedMoves(
-  { former, active }: Seen,
+  { former, active, eligible }: Seen,
   { maxMoves, maxCount }: Rules,
   living: readonly string[],
   wanted: readonly string[],
-  isEligible: ReadonlySet<string>,
 ): readonly string[] {
   const isWanted = new Set(wanted);
   const going = living.filter((host) => !isWanted.has(host));
@@ -101,7 +91,8 @@ function postponedMoves(
   const free = Math.max(0, Math.min(missing, maxCount - new Set([...living, ...active]).size));
   const most = Math.max(0, maxMoves - coming - leaving - free);
   // Who may not be scheduled any more goes first.
-  const inTurn = [...going.filter((host) => isEligible.has(host)), ...going.filter((host) => !isEligible.has(host))];
+  const mayStay = (host: string): boolean => candidateOf(eligible, host) !== undefined;
+  const inTurn = [...going.filter(mayStay), ...going.filter((host) => !mayStay(host))];
   const waiting = new Set(inTurn.slice(0, Math.max(0, inTurn.length - most)));
   return going.filter((host) => waiting.has(host));
 }

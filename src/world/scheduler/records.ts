@@ -4,6 +4,7 @@ import { readLabels } from "./rules.ts";
 
 /** What the key of a candidate says. */
 export interface CandidateRecord {
+  readonly host: string;
   /** Of the program's taking part: another one of the same host has another. Empty where it has ended and keeps its candidacy. */
   readonly instance: string;
   readonly weight: number;
@@ -24,7 +25,7 @@ export interface ResultRecord {
   readonly problem: string | undefined;
 }
 
-type Facts = Omit<CandidateRecord, "instance">;
+export type Facts = Omit<CandidateRecord, "instance" | "host">;
 
 export const defaultFacts: Facts = { weight: 1, load: 0, drain: false, labels: {} };
 
@@ -55,16 +56,16 @@ function isQuantity(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value) && value >= 0;
 }
 
-export function candidateText({ instance, weight, load, drain, labels }: CandidateRecord): string {
+export function candidateText({ instance, weight, load, drain, labels }: Omit<CandidateRecord, "host">): string {
   return JSON.stringify({ instance, weight, load, drain, labels });
 }
 
 /** Undefined where it is none. */
-export function parseCandidate(text: string): CandidateRecord | undefined {
+export function parseCandidate(text: string, host: string): CandidateRecord | undefined {
   const fields = objectIn(text);
   if (fields === undefined || typeof fields["instance"] !== "string") return undefined;
   const read = readFacts(fields);
-  return "refused" in read ? undefined : { instance: fields["instance"], ...read.facts };
+  return "refused" in read ? undefined : { host, instance: fields["instance"], ...read.facts };
 }
 
 export function resultText({ hosts, generation, cursor, scheduler, problem }: ResultRecord): string {

@@ -13,15 +13,13 @@ import { OwnKeys } from "./own-keys.ts";
 import type { Heard } from "./own-keys.ts";
 import { OwnPlace } from "./place.ts";
 import { candidateText, parseCandidate } from "./records.ts";
-import type { CandidateRecord } from "./records.ts";
+import type { Facts } from "./records.ts";
 import { differences, parseRules, resolveRules, rulesText } from "./rules.ts";
 import type { Rules, StoredRules } from "./rules.ts";
 
 const againMs = { soon: 250, later: 2_000 };
 /** For others to hear that it has ended. */
 const endMs = 1_000;
-
-type Facts = Omit<CandidateRecord, "instance">;
 
 export interface Parts {
   readonly name: string;
@@ -183,7 +181,7 @@ export class TakingPart implements Participant {
       const done = await endCandidacy(modRevision);
       if (done.succeeded) at = done.revision;
       // It may have been written once more without an answer.
-      const isOwn = done.entry !== undefined && parseCandidate(done.entry.value)?.instance === this.#instance;
+      const isOwn = done.entry !== undefined && parseCandidate(done.entry.value, "")?.instance === this.#instance;
       modRevision = isOwn ? done.entry.modRevision : 0;
     }
     const place = await patiently(writes, signal, () => writes.del(own.place, { signal, when: { lease: session.lease } }));

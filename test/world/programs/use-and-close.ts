@@ -39,6 +39,11 @@ async function useAll(world: World): Promise<void> {
   await world.session({ ttl: 60 });
   await world.lock("l", { ttl: 60 });
   await world.elect("e", { ttl: 60 });
+  const scheduling = await world.scheduler("s", { strategy: "all" });
+  await scheduling.whenScheduled();
+  use(scheduling.watch());
+  scheduling.next().catch(() => undefined);
+  await world.scheduler("t");
   // These wait, and are never served.
   world.lock("l").catch(() => undefined);
   world.elect("e").catch(() => undefined);

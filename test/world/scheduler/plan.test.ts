@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { keysUnder } from "../../../src/keys.ts";
 import type { Entry, ReplicaNews } from "../../../src/world/replica/index.ts";
+import { eligibleOf } from "../../../src/world/scheduler/eligible.ts";
 import { Model } from "../../../src/world/scheduler/model.ts";
 import { plan } from "../../../src/world/scheduler/plan.ts";
 import type { Planned, Seen } from "../../../src/world/scheduler/plan.ts";
@@ -29,10 +30,13 @@ function rulesOf(given: ScheduleRules): StoredRules {
 
 function seenOf({ rules = {}, candidates, drained, former, active, cursor }: Case): Seen {
   const drain = new Set(words(drained));
+  const resolved = resolveRules(rulesOf(rules));
+  const all = words(candidates).map((host) => ({ ...defaultFacts, host, instance: "i", drain: drain.has(host) }));
   return {
     name: "n",
-    rules: resolveRules(rulesOf(rules)),
-    candidates: new Map(words(candidates).map((host) => [host, { ...defaultFacts, instance: "i", drain: drain.has(host) }])),
+    rules: resolved,
+    candidates: new Map(all.map((one) => [one.host, one])),
+    eligible: eligibleOf(all, resolved),
     former: { hosts: words(former), cursor, problem: undefined },
     active: new Set(words(active)),
   };
@@ -145,17 +149,12 @@ describe("maxMoves", () => {
 
 describe("who may be scheduled", () => {
   test("are those that the filter names, that have all labels of the selector, that have a weight and are not drained", () => {
-    const seen = seenOf({
-      rules: { strategy: "all", hostsFilter: ["a", "b", "c", "d"], selector: { disk: "ssd" } },
-      candidates: "a b c d e",
+    const rules = resolveRules(rulesOf({ hostsFilter: ["a", "b", "c", "d"], selector: { disk: "ssd" } }));
+    const all = ["e", "d", "c", "b", "a"].map((host) => {
+      const labels: Record<string, string> = host === "b" ? { disk: "hdd" } : { disk: "ssd", zone: "z" };
+      return { ...defaultFacts, host, instance: "i", labels, weight: host === "c" ? 0 : 1, drain: host === "d" };
     });
-    const candidates = new Map(
-      [...seen.candidates].map(([host, record]) => {
-        const labels: Record<string, string> = host === "b" ? { disk: "hdd" } : { disk: "ssd", zone: "z" };
-        return [host, { ...record, labels, weight: host === "c" ? 0 : 1, drain: host === "d" }];
-      }),
-    );
-    expect(plan({ ...seen, candidates }).hosts).toEqual(["a"]);
+    expect(eligibleOf(all, rules).map(({ host }) => host)).toEqual(["a"]);
     expect(planned({ rules: { strategy: "all", hostsFilter: [] }, candidates: "a b" })).toBe("");
     expect(planned({ rules: { strategy: "all", selector: { toString: "x" } }, candidates: "a b" })).toBe("");
   });
@@ -232,7 +231,7 @@ describe("options", () => {
         ),
         (text) => {
           parseRules(text);
-          parseCandidate(text);
+          parseCandidate(text, "h");
           parseResult(text);
         },
       ),
@@ -276,6 +275,37 @@ describe("the model", () => {
     expect(model.next("other")).toBeUndefined();
     expect([...model.apply(put(result(["a"], 1)))]).toEqual(["n"]);
     expect(model.next("n")).toBeUndefined();
+  });
+
+  test("comes to the same whatever the order in which candidates came, went and changed", () => {
+    const host = fc.constantFrom("a", "b", "c", "d", "e", "f", "g");
+    const strategies: ScheduleRules["strategy"][] = ["rr", "alpha", "hrw", "least", "spread", "all", { name: "random", seed: 5 }];
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...strategies),
+        fc.uniqueArray(host),
+        fc.array(fc.tuple(host, fc.boolean()), { maxLength: 20 }),
+        (strategy, order, turmoil) => {
+          const options = entry(keys.options("n"), rulesText(rulesOf({ ...(strategy && { strategy }), maxCount: 3 })));
+          const [inOrder, troubled] = [made().model, made().model];
+          inOrder.apply(put(options, ...order.toSorted().map((one) => candidate(one))));
+          for (const [one, comes] of turmoil) {
+            if (comes) troubled.apply(put(candidate(one)));
+            else {
+              const change = { type: "del", key: keys.candidate("n", one), revision: ++revision, previous: undefined } as const;
+              troubled.apply({ kind: "changes", revision, changes: [change] });
+            }
+          }
+          const gone = [...new Set(turmoil.map(([one]) => one))].filter((one) => !order.includes(one));
+          troubled.apply(put(...order.map((one) => candidate(one)), options, ...gone.map((one) => candidate(one))));
+          for (const one of gone) {
+            const change = { type: "del", key: keys.candidate("n", one), revision: ++revision, previous: undefined } as const;
+            troubled.apply({ kind: "changes", revision, changes: [change] });
+          }
+          expect(troubled.next("n")?.planned).toEqual(inOrder.next("n")?.planned);
+        },
+      ),
+    );
   });
 
   test("publishes that there is nobody, once", () => {

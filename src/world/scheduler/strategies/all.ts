@@ -1,7 +1,7 @@
-import { byName, hostsOf } from "./choice.ts";
+import { hostsOf } from "./choice.ts";
 import type { Choice } from "./choice.ts";
 
 /** All of them, by name. */
 export function all({ candidates, places }: Choice): readonly string[] {
-  return hostsOf(candidates.toSorted(byName).slice(0, places));
+  return hostsOf(candidates.slice(0, places));
 }

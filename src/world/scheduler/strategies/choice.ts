@@ -7,10 +7,11 @@ export interface Candidate {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** What every strategy decides from. The candidates are in no order, and none is twice among them. */
+/** What every strategy decides from. */
 export interface Choice {
   /** Of what is scheduled: who is chosen for one says nothing of another. */
   readonly name: string;
+  /** By name, each once. */
   readonly candidates: readonly Candidate[];
   /** How many are wanted at most; may be Infinity. */
   readonly places: number;
@@ -22,37 +23,51 @@ export interface Choice {
 
 /**
  * A strategy: the hosts that are to be scheduled, by rank, each once, all of them candidates, `places` at most. It is a pure function: the
- * same for the same, whatever the order of the candidates, and it gives the same again where `former` is what it gave.
+ * same for the same, and it gives the same again where `former` is what it gave.
  */
 export type Choose = (choice: Choice) => readonly string[];
 
-/** The first `count` in that order. Cheaper than sorting all where few are wanted. */
-export function foremost<T>(items: readonly T[], count: number, order: (a: T, b: T) => number): T[] {
-  if (count <= 0) return [];
-  if (count > 16 || count >= items.length) return items.toSorted(order).slice(0, count);
-  const found: T[] = [];
-  for (const item of items) {
-    if (found.length === count && order(item, found[count - 1]!) >= 0) continue;
-    let at = found.length;
-    while (at > 0 && order(item, found[at - 1]!) < 0) at--;
-    found.splice(at, 0, item);
-    if (found.length > count) found.pop();
+/** Where a host is among candidates, or would be: the first of no lower name. */
+export function placeOf(candidates: readonly Pick<Candidate, "host">[], host: string): number {
+  let [from, to] = [0, candidates.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (candidates[middle]!.host < host) from = middle + 1;
+    else to = middle;
   }
-  return found;
+  return from;
 }
 
-export function byName(a: Pick<Candidate, "host">, b: Pick<Candidate, "host">): number {
-  return a.host < b.host ? -1 : a.host > b.host ? 1 : 0;
+export function candidateOf(candidates: readonly Candidate[], host: string): Candidate | undefined {
+  const found = candidates[placeOf(candidates, host)];
+  return found?.host === host ? found : undefined;
 }
 
-/** Those of the former ones that are candidates still, by rank, and the candidates that are none of them. */
-export function keptAndOthers({ candidates, former }: Choice): { readonly kept: Candidate[]; readonly others: Candidate[] } {
-  const ranks = new Map(former.map((host, rank) => [host, rank]));
-  const kept: Candidate[] = [];
-  const others: Candidate[] = [];
-  for (const candidate of candidates) (ranks.has(candidate.host) ? kept : others).push(candidate);
-  kept.sort((a, b) => ranks.get(a.host)! - ranks.get(b.host)!);
-  return { kept, others };
+/** Those of the former ones that are candidates still, by rank. */
+export function keptOf({ candidates, former }: Choice): Candidate[] {
+  return former.flatMap((host) => candidateOf(candidates, host) ?? []);
+}
+
+/** The `count` with the highest scores, the highest first; of those with the same the first by name. Undefined: it is left out. */
+export function highest(
+  candidates: readonly Candidate[],
+  count: number,
+  scoreOf: (candidate: Candidate) => number | undefined,
+): Candidate[] {
+  const found: { readonly candidate: Candidate; readonly score: number }[] = [];
+  if (count <= 0) return [];
+  // One by one into their places where few are wanted, which costs less than to sort them all.
+  const few = count <= 16 ? count : Infinity;
+  for (const candidate of candidates) {
+    const score = scoreOf(candidate);
+    if (score === undefined || (found.length >= few && score <= found[few - 1]!.score)) continue;
+    let at = found.length;
+    if (few !== Infinity) while (at > 0 && score > found[at - 1]!.score) at--;
+    if (found.length === few) found.pop();
+    found.splice(at, 0, { candidate, score });
+  }
+  if (few === Infinity) found.sort((a, b) => b.score - a.score);
+  return found.slice(0, count).map(({ candidate }) => candidate);
 }
 
 export function hostsOf(candidates: readonly Candidate[]): string[] {

@@ -1,4 +1,4 @@
-import { byName, foremost } from "./choice.ts";
+import { highest, hostsOf } from "./choice.ts";
 import type { Candidate, Choice } from "./choice.ts";
 import { hashOf, mixed } from "./hash.ts";
 
@@ -7,21 +7,11 @@ import { hashOf, mixed } from "./hash.ts";
  * goes only its places move, where one comes it takes its share and nobody else moves. A host of twice the weight has twice the share.
  */
 export function hrw({ name, candidates, places }: Choice): readonly string[] {
-  return foremost(scored(name, candidates), places, byScore).map(({ host }) => host);
+  return hostsOf(highest(candidates, places, scoresFor(name)));
 }
 
-export interface Scored {
-  readonly host: string;
-  readonly score: number;
-}
-
-/** Candidates with their scores for that name. */
-export function scored(name: string, candidates: readonly Candidate[]): Scored[] {
+/** The score of each for that name. */
+export function scoresFor(name: string): (candidate: Candidate) => number {
   const from = hashOf(`${name}\0`);
-  return candidates.map(({ host, weight }) => ({ host, score: -weight / Math.log(mixed(hashOf(host, from))) }));
-}
-
-/** The highest first. */
-export function byScore(a: Scored, b: Scored): number {
-  return b.score - a.score || byName(a, b);
+  return ({ host, weight }) => -weight / Math.log(mixed(hashOf(host, from)));
 }

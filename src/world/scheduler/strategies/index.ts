@@ -8,6 +8,7 @@ import { random } from "./random.ts";
 import { rr } from "./rr.ts";
 import { spread } from "./spread.ts";
 
+export { candidateOf, placeOf } from "./choice.ts";
 export type { Candidate, Choice, Choose } from "./choice.ts";
 
 /** A strategy by its name, with all that it takes. */

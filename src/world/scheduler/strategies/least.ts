@@ -1,4 +1,4 @@
-import { byName, foremost, hostsOf, keptAndOthers } from "./choice.ts";
+import { highest, hostsOf, keptOf } from "./choice.ts";
 import type { Candidate, Choice } from "./choice.ts";
 
 /**
@@ -7,13 +7,13 @@ import type { Candidate, Choice } from "./choice.ts";
  */
 export function least(hysteresis: number): (choice: Choice) => readonly string[] {
   return (choice) => {
-    const { places } = choice;
-    const { kept, others } = keptAndOthers(choice);
-    const staying = kept.slice(0, places);
-    const waiting = [...kept.slice(places), ...others].sort(byLoad);
+    const { candidates, places } = choice;
+    const staying = keptOf(choice).slice(0, places);
+    const stays = new Set(hostsOf(staying));
+    const waiting = highest(candidates, places, (one) => (stays.has(one.host) ? undefined : -loadOf(one)));
     const coming = waiting.splice(0, places - staying.length);
     // The most loaded of those that stay against the least loaded of those that wait, until that is no gain.
-    for (const challenger of foremost(waiting, staying.length, byLoad)) {
+    for (const challenger of waiting) {
       const worst = staying.reduce<Candidate | undefined>(
         (w, one) => (w === undefined || byLoad(one, w) > 0 ? one : w),
         undefined,
@@ -31,5 +31,5 @@ function loadOf({ load, weight }: Candidate): number {
 }
 
 function byLoad(a: Candidate, b: Candidate): number {
-  return loadOf(a) - loadOf(b) || byName(a, b);
+  return loadOf(a) - loadOf(b) || (a.host < b.host ? -1 : 1);
 }

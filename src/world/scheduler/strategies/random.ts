@@ -1,4 +1,4 @@
-import { byName, foremost } from "./choice.ts";
+import { highest, hostsOf } from "./choice.ts";
 import type { Choice } from "./choice.ts";
 import { hashOf, mixed } from "./hash.ts";
 
@@ -6,7 +6,6 @@ import { hashOf, mixed } from "./hash.ts";
 export function random(seed: number): (choice: Choice) => readonly string[] {
   return ({ name, candidates, places }) => {
     const from = hashOf(`${seed}\0${name}\0`);
-    const thrown = candidates.map(({ host }) => ({ host, at: mixed(hashOf(host, from)) }));
-    return foremost(thrown, places, (a, b) => a.at - b.at || byName(a, b)).map(({ host }) => host);
+    return hostsOf(highest(candidates, places, ({ host }) => mixed(hashOf(host, from))));
   };
 }

@@ -1,31 +1,34 @@
-import { foremost, keptAndOthers } from "./choice.ts";
+import { highest, keptOf } from "./choice.ts";
 import type { Candidate, Choice } from "./choice.ts";
-import { byScore, scored } from "./hrw.ts";
+import { scoresFor } from "./hrw.ts";
 
 /**
  * As evenly as can be over the values of a label: no value has two more than another one that could have more. Who is scheduled stays where
  * that leaves it even; free places of a value go by weighted rendezvous. Hosts without the label are of one value.
  */
 export function spread(label: string): (choice: Choice) => readonly string[] {
+  const valueOf = ({ labels }: Candidate): string => (Object.hasOwn(labels, label) ? labels[label]! : "");
   return (choice) => {
-    const { kept, others } = keptAndOthers(choice);
+    const { candidates, name } = choice;
     const groups = new Map<string, Group>();
-    const groupOf = ({ labels }: Candidate): Group => {
-      const value = Object.hasOwn(labels, label) ? labels[label]! : "";
-      let group = groups.get(value);
-      if (group === undefined) groups.set(value, (group = { value, kept: [], others: [], places: 0 }));
-      return group;
-    };
-    for (const one of kept) groupOf(one).kept.push(one);
-    for (const one of others) groupOf(one).others.push(one);
-    share([...groups.values()], Math.min(choice.places, choice.candidates.length));
+    for (const one of candidates) {
+      const value = valueOf(one);
+      const group = groups.get(value);
+      if (group === undefined) groups.set(value, { value, size: 1, kept: [], places: 0 });
+      else group.size++;
+    }
+    const kept = keptOf(choice);
+    for (const one of kept) groups.get(valueOf(one))!.kept.push(one);
+    share([...groups.values()], Math.min(choice.places, candidates.length));
     const staying = new Set<string>();
     const rounds: string[][] = [];
-    for (const group of [...groups.values()].sort(byValue)) {
-      for (const { host } of group.kept.slice(0, group.places)) staying.add(host);
-      const free = group.places - Math.min(group.places, group.kept.length);
-      if (free === 0) continue;
-      const best = foremost(scored(choice.name, group.others), free, byScore);
+    for (const { value, kept: own, places } of [...groups.values()].sort(byValue)) {
+      for (const { host } of own.slice(0, places)) staying.add(host);
+      if (own.length >= places) continue;
+      const [has, scoreOf] = [new Set(own), scoresFor(name)];
+      const best = highest(candidates, places - own.length, (one) =>
+        valueOf(one) === value && !has.has(one) ? scoreOf(one) : undefined,
+      );
       best.forEach(({ host }, round) => (rounds[round] ??= []).push(host));
     }
     return [...kept.map(({ host }) => host).filter((host) => staying.has(host)), ...rounds.flat()];
@@ -35,12 +38,8 @@ export function spread(label: string): (choice: Choice) => readonly string[] {
 interface Group {
   readonly value: string;
   readonly kept: Candidate[];
-  readonly others: Candidate[];
+  size: number;
   places: number;
-}
-
-function sizeOf({ kept, others }: Group): number {
-  return kept.length + others.length;
 }
 
 function byValue(a: Group, b: Group): number {
@@ -53,9 +52,9 @@ function share(groups: readonly Group[], places: number): void {
   let open = [...groups];
   let level = 0;
   for (;;) {
-    open = open.filter((group) => sizeOf(group) > level);
+    open = open.filter((group) => group.size > level);
     if (open.length === 0 || left < open.length) break;
-    const lowest = Math.min(...open.map(sizeOf));
+    const lowest = Math.min(...open.map(({ size }) => size));
     const up = Math.min(lowest - level, Math.floor(left / open.length));
     for (const group of open) group.places += up;
     left -= up * open.length;
