@@ -226,8 +226,13 @@ const deployVerbs: readonly Verb[] = [
     name: "add",
     takes: "<FILE>",
     does: "add a deploy behind the newest; its payload is the file, `-` for standard input",
-    flags: [flags.hash, flags.parent, flags.id],
-    examples: ["deploy add site.json", "deploy add site.json --hash b2 --parent a1", "deploy add - --id 7 < site.json"],
+    flags: [flags.hash, flags.parent, flags.tree, flags.id],
+    examples: [
+      "deploy add site.json",
+      "deploy add site.json --tree site",
+      "deploy add site.json --hash b2 --parent a1",
+      "deploy add - --id 7 < site.json",
+    ],
     act: async ({ settings, given, args: [file = ""], io }) => {
       const [id, hash, parent] = [valueOf(flags.id, given, {}), valueOf(flags.hash, given, {}), valueOf(flags.parent, given, {})];
       const chain = {
@@ -235,7 +240,7 @@ const deployVerbs: readonly Verb[] = [
         ...(hash === undefined ? {} : { hash }),
         ...(parent === undefined ? {} : { parent }),
       };
-      return (await deploys()).add(settings, file, chain, io);
+      return (await deploys()).add(settings, file, chain, valueOf(flags.tree, given, {}), io);
     },
   },
   {

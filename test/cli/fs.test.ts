@@ -115,6 +115,21 @@ test("a folder is synchronised there and back, and again nothing moves", async (
   expect(await system.readFile(join(to, "got"))).toEqual(Buffer.from([0xff, 0xfe]));
 });
 
+test("a deploy may name a tree as it is, and keeps it", async () => {
+  const deploy = (argv: string) =>
+    quorate(`world deploy ${argv} --endpoints=${cluster.urls.join(",")}`, { env: { QUORATE_HOSTNAME: "h1" }, ...input("{}") });
+  expect(await deploy("add - --tree site")).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("error: Cannot deploy etcdfs:///fs/site: there is nothing in it\n  hint: ") as string,
+  });
+  await fs("put - /motd --tree site", input("first"));
+  expect(await deploy("add - --tree site")).toMatchObject({ code: 0, err: "" });
+  await fs("put - /motd --tree site", input("second"));
+  const { tree } = JSON.parse((await deploy("get 1 -o json")).out) as { tree: { uri: string; root: string } };
+  expect(tree.uri).toBe("etcdfs:///fs/site");
+  expect(await fs(`cat /motd --tree site --at ${tree.root}`)).toMatchObject({ out: "first" });
+});
+
 test.each([
   ["cat /none", 1, "error: Cannot use /none in etcdfs:///fs/main: no such file or directory\n"],
   ["ls /none", 1, "error: Cannot use /none in etcdfs:///fs/main: no such file or directory\n"],

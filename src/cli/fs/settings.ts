@@ -27,10 +27,14 @@ export interface FsSettings extends WorldSettings {
 
 /** @throws QuorateError INVALID_OPTION */
 export function fsSettings(given: Given, env: Env): FsSettings {
-  const tree = valueOf(fsFlags.tree, given, env) ?? "main";
   return {
     ...worldSettings(given, env),
-    uri: /^[a-z]+:/.test(tree) ? tree : `etcdfs:///fs/${encodeURI(tree)}`,
+    uri: uriOf(valueOf(fsFlags.tree, given, env) ?? "main"),
     at: valueOf(fsFlags.at, given, {}),
   };
+}
+
+/** Of a tree that is named, or is given by its URI. */
+export function uriOf(tree: string): string {
+  return /^[a-z]+:/.test(tree) ? tree : `etcdfs:///fs/${encodeURI(tree)}`;
 }

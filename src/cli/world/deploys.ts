@@ -1,5 +1,6 @@
-import type { Deploy, NewDeploy } from "../../world/index.ts";
+import type { Deploy, DeployTree, NewDeploy, World } from "../../world/index.ts";
 import { QuorateError } from "../../errors.ts";
+import { uriOf } from "../fs/settings.ts";
 import type { Io } from "../io.ts";
 import { encode } from "../output.ts";
 import { printListWatch, type Shape } from "./follow.ts";
@@ -13,14 +14,25 @@ export async function add(
   settings: WorldSettings,
   file: string,
   chain: Pick<NewDeploy, "id" | "hash" | "parent">,
+  named: string | undefined,
   io: Io,
 ): Promise<number> {
   const payload = await textFrom(file, io);
   return withWorld(settings, io, async ({ world, signal }) => {
-    const { id, changed, revision } = await world.deploy.add({ ...chain, payload }, { signal });
+    const tree = named === undefined ? {} : { tree: await treeNow(world, uriOf(named), signal) };
+    const { id, changed, revision } = await world.deploy.add({ ...chain, ...tree, payload }, { signal });
     if (settings.output !== "table") io.out(encode({ id, changed, revision }, settings.output));
     else io.out(`added deploy ${id} at revision ${revision}\n`);
     return 0;
+  });
+}
+
+/** @throws QuorateError FAILED where nobody has written to it */
+async function treeNow(world: World, uri: string, signal: AbortSignal): Promise<DeployTree> {
+  const root = await world.fs(uri).root({ signal });
+  if (root !== undefined) return { uri, root };
+  throw new QuorateError("FAILED", `Cannot deploy ${uri}: there is nothing in it`, {
+    hint: "`quorate fs sync FOLDER --tree NAME` writes it",
   });
 }
 

@@ -46,6 +46,7 @@ export const flags = {
   from: own("from", "HOST", "only what that host exported"),
   hash: own("hash", "HASH", "what names its content, for the chain"),
   parent: own("parent", "HASH", "the hash that the deploy before it has to have (default: not checked)"),
+  tree: own("tree", "URI", "the tree of files that belongs to it, as it is now: a name, or a URI (default: none)"),
   id: counted("id", "N", "its id, which has to be the next one (default: the next one)"),
   keep: counted("keep", "N", "how many of the newest stay, 1 at least"),
 } as const satisfies Record<string, Flag<unknown>>;

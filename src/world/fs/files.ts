@@ -1,11 +1,12 @@
 import type { FsEncoding, FsFiles, FsWriteFileOptions } from "../api/fs-files.ts";
 import { badType, checkInteger, FsError, step } from "./error.ts";
+import type { Place } from "./error.ts";
 import { copyOver } from "./copy.ts";
 import { accessOf, modeOf, numberOf } from "./flags.ts";
 import { bytesOf, handleOver } from "./handle.ts";
 import { callOf, openOver, planOf, readerOver } from "./reader.ts";
 import { writeStream } from "./streams.ts";
-import type { Volume } from "./volume.ts";
+import type { Found, Volume } from "./volume.ts";
 import { checkPath, walk } from "./walk.ts";
 import type { Way } from "./way.ts";
 
@@ -196,13 +197,29 @@ async function makeAll(volume: Volume, path: string, mode: number): Promise<stri
   let first: string | undefined;
   for (let i = 1; i <= levels.length; i++) {
     const upTo = `/${levels.slice(0, i).join("/")}`;
-    const { found, path: at } = await walk(volume, upTo, place, true);
+    const here = await walk(volume, upTo, place, false);
+    if (here.found === undefined) {
+      await volume.mkdir(here.path, mode);
+      first ??= upTo;
+      continue;
+    }
+    if (here.found.kind === "folder") continue;
+    const isLast = i === levels.length;
+    if (here.found.kind !== "link") throw new FsError(isLast ? "EEXIST" : "ENOTDIR", place);
+    const found = await targetOf(volume, upTo, place);
     if (found?.kind === "folder") continue;
-    if (found !== undefined) throw new FsError(i === levels.length ? "EEXIST" : "ENOTDIR", place);
-    // A link that leads nowhere.
-    if ((await walk(volume, upTo, place, false)).found !== undefined) throw new FsError("ENOENT", place);
-    await volume.mkdir(at, mode);
-    first ??= upTo;
+    if (found !== undefined) throw new FsError(isLast ? "EEXIST" : "ENOTDIR", place);
+    throw isLast ? new FsError("ENOENT", place) : new FsError("ENOTDIR", { ...place, path: upTo });
   }
   return first;
+}
+
+/** Of a link; undefined where it leads nowhere. */
+async function targetOf(volume: Volume, path: string, place: Place): Promise<Found | undefined> {
+  try {
+    return (await walk(volume, path, place, true)).found;
+  } catch (error) {
+    if (error instanceof FsError && error.code === "ENOENT") return undefined;
+    throw error;
+  }
 }
