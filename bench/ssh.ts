@@ -35,7 +35,13 @@ const outer = await startSshd();
 const inner = await startSshd();
 const through = (ssh: SshOptions): EtcdClient => {
   const tunnels = new Tunnels(sshRoute(ssh), clock);
-  return Client.create({ endpoints: etcd.urls, clock, wires: wiresBy((url, signal) => tunnels.dial(url, signal)) });
+  const wires = wiresBy(
+    (url, signal) => tunnels.dial(url, signal),
+    () => {
+      tunnels.close();
+    },
+  );
+  return Client.create({ endpoints: etcd.urls, clock, wires });
 };
 const ways = [
   { name: "directly", client: Client.create({ endpoints: etcd.urls, clock }) },

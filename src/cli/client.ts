@@ -25,13 +25,11 @@ export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cl
   const { signal } = ended;
   try {
     const way = await wayBy(settings.ssh, signal);
-    const wires = way.wires === undefined ? {} : { wires: way.wires };
-    const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock, refusedMs, ...wires });
+    const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock, refusedMs, ...way });
     try {
       return await use({ client, keys, signal });
     } finally {
       await client.close();
-      way.close();
     }
   } finally {
     process.off("SIGINT", end);

@@ -243,8 +243,9 @@ export class EtcdClient implements AsyncDisposable {
   }
 
   /** Ends every call and stream with CLOSED; nothing is left running. Idempotent. */
-  close(): Promise<void> {
-    return this.caller.close();
+  async close(): Promise<void> {
+    await this.caller.close();
+    this.#wires.close?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

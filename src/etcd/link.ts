@@ -116,6 +116,8 @@ export interface Wires {
   link(url: string, mostReceived: number): Link;
   /** etcd's own /metrics text. @throws QuorateError UNREACHABLE; the signal's reason */
   metrics(endpoint: string, what: string, signal: AbortSignal): Promise<string>;
+  /** No link is asked for any more. */
+  readonly close?: () => void;
 }
 
 /** etcd3's generated classes over whatever carries out their calls. */
@@ -420,9 +422,10 @@ export const networkWires: Wires = {
   metrics: (endpoint, what, signal) => fetchMetrics(endpoint, what, signal),
 };
 
-/** The same by another way than the network's own. */
-export function wiresBy(way: Dial): Wires {
+/** The same by another way than the network's own. `close` is called once that is needed no more. */
+export function wiresBy(way: Dial, close?: () => void): Wires {
   return {
+    ...(close === undefined ? {} : { close }),
     link: (url, mostReceived) => new GrpcLink(url, mostReceived, way),
     metrics: async (endpoint, what, signal) => {
       const { stream, cut } = await way(endpoint, signal);

@@ -28,7 +28,7 @@ export class Tunnels {
   readonly #route: SshRoute;
   readonly #clock: Clock;
   readonly #open = new Set<Chain>();
-  /** Logged in and not used yet. */
+  /** Logged in, and without a stream: not used yet, or the endpoint was not there. */
   #spare: Chain | undefined;
   #failed: { readonly failure: QuorateError; readonly untilMs: number; readonly pauseMs: number } | undefined;
   #closed = false;
@@ -46,7 +46,7 @@ export class Tunnels {
   /**
    * A stream to an endpoint, as the last host sees it.
    *
-   * @throws QuorateError UNREACHABLE, DENIED, WRONG_HOST_KEY, CLOSED; the signal's reason. Nothing is left then.
+   * @throws QuorateError UNREACHABLE, DENIED, WRONG_HOST_KEY, CLOSED; the signal's reason
    */
   async dial(url: string, signal: AbortSignal): Promise<Tunnel> {
     const chain = this.#takeSpare() ?? (await this.#logIn(signal));
@@ -56,7 +56,10 @@ export class Tunnels {
       chain.socket.unref();
       return { stream, cut: chain.cut };
     } catch (error) {
-      chain.cut();
+      // Whoever asks again for what is not there need not log in again.
+      const isGood = error instanceof QuorateError && !this.#closed && !signal.aborted;
+      if (isGood && this.#spare === undefined) this.#keep(chain);
+      else chain.cut();
       throw error;
     }
   }
@@ -65,6 +68,11 @@ export class Tunnels {
   close(): void {
     this.#closed = true;
     for (const { cut } of this.#open) cut();
+  }
+
+  #keep(chain: Chain): void {
+    chain.socket.unref();
+    this.#spare = chain;
   }
 
   #takeSpare(): Chain | undefined {

@@ -92,6 +92,17 @@ describe.each(ways)("through two hosts, $way", ({ replica }) => {
     expect(inner.sessions).toBe(outer.sessions);
   });
 
+  test("files of several chunks are written in one host's tree and read in another's", async () => {
+    const world = await worldOf(etcd, { ssh: twoHops, replica });
+    const other = await worldOf(etcd, { ssh: outer.login, replica: false, namespace: world.namespace, hostname: "h2" });
+    const bytes = Buffer.from(Uint8Array.from({ length: 600_000 }, (_, i) => (i * i) % 251));
+    const tree = "etcdfs:///fs/ssh";
+    await world.fs(tree).mkdir("/conf");
+    await world.fs(tree).writeFile("/conf/large", bytes);
+    expect(Buffer.compare(await other.fs(tree).readFile("/conf/large"), bytes)).toBe(0);
+    expect(await other.fs(tree).readdir("/conf")).toEqual(["large"]);
+  });
+
   test("killing the tunnel in mid-watch loses no event, tells none twice, and none that is none", async () => {
     const world = await worldOf(etcd, { ssh: twoHops, replica });
     const watched = watchedValue(world.str.watch("n"));
@@ -152,6 +163,28 @@ describe("tunnels", () => {
     expect((await client.get("/ssh/a")).entry?.value.toString()).toBe("2");
     etcd.back();
     expect(await client.metrics(second.url)).toContain("etcd_server_has_leader");
+  });
+
+  test("to what is not there need one login, however often it is asked for, and end with their client", async () => {
+    const counted = await use(FaultyProxy.start(`http://127.0.0.1:${outer.port}`));
+    const tunnels = new Tunnels(
+      sshRoute({ ...outer.login, port: Number(new URL(counted.url).port), hostKey: outer.hostKey.fingerprint }),
+      clock,
+    );
+    const [port] = (await freePorts(1)) as [number];
+    for (let n = 0; n < 5; n++) {
+      const dialled = tunnels.dial(`http://127.0.0.1:${port}`, new AbortController().signal);
+      await expect(dialled).rejects.toMatchObject({ code: "UNREACHABLE", data: { endpoint: `http://127.0.0.1:${port}` } });
+    }
+    expect(counted.accepted).toBe(1);
+    const wires = wiresBy(
+      (url, signal) => tunnels.dial(url, signal),
+      () => {
+        tunnels.close();
+      },
+    );
+    await EtcdClient.create({ endpoints: [etcd.url], clock, wires }).close();
+    await eventually("nobody is logged in by it", () => counted.open === 0);
   });
 
   test("carry what only the far side knows, and endpoints that are learned there, for the feeder as well", async () => {

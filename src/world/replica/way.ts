@@ -8,5 +8,11 @@ export async function wiresThrough(ssh: SshRoute | undefined, clock: Clock): Pro
   // Loaded by those only who need it.
   const { Tunnels } = await import("../../ssh/tunnels.ts");
   const tunnels = new Tunnels(ssh, clock);
-  return { wires: wiresBy((url, signal) => tunnels.dial(url, signal)) };
+  const wires = wiresBy(
+    (url, signal) => tunnels.dial(url, signal),
+    () => {
+      tunnels.close();
+    },
+  );
+  return { wires };
 }
