@@ -7,6 +7,9 @@ import type {
   Member,
   ReadMode,
   ReadOptions,
+  Schedule,
+  SchedulerOptions,
+  Scheduling,
   WatchOptions as WorldWatchOptions,
   World,
   WorldOptions,
@@ -90,6 +93,21 @@ export interface ResExport extends ResDelete {
 export interface MembersResult {
   /** Sorted by name. mgmt's have id, name and URLs. */
   readonly members: readonly Member[];
+}
+
+/** A part in a schedule, until it is shut down. */
+export interface SchedulerResult extends AsyncDisposable {
+  /**
+   * The hosts that are scheduled, by rank, empty while nobody is, which mgmt does not tell: as it is with the first call, and then the next list that differs. It waits
+   * for ever unless a `signal` or `timeoutMs` is given, also for what is not known yet.
+   *
+   * @throws WorldError CLOSED once it is shut down, where mgmt's has `ErrEndOfResults`
+   */
+  next(options?: CallOptions): Promise<readonly string[]>;
+  /** Takes part no more, and has let go when it resolves. Idempotent. mgmt's returns before that. */
+  shutdown(): Promise<void>;
+  /** Ours beneath: `amIScheduled()` with a signal that fires before another host can begin, `update()`, contradictions. */
+  readonly scheduling: Scheduling;
 }
 
 /** For what is written: mgmt's stays for ever. */
@@ -216,6 +234,23 @@ export interface MgmtWorld extends AsyncDisposable {
    * @throws WorldError INVALID_OPTION where it is another scheme, or the wrong prefix
    */
   fs(uri?: string): Fs;
+
+  /**
+   * Takes part in the schedule of that namespace: hosts that do find one another, and one of them, which is elected, picks those that are
+   * scheduled. mgmt's options are fields here: `strategy` (default `rr`), `maxCount` (default 1), `reuseLease`, `sessionTtl` in seconds,
+   * `hostsFilter`; ours has more.
+   *
+   * Better than mgmt's: every host that takes part may be elected when the one that was is gone, the filter is heeded, options that contradict
+   * those of the others are an error, a strategy is changed at once, and who is elected no more cannot publish.
+   *
+   * @throws WorldError CONFLICT with `data.reason` `options` or `taking-part`; and as every call
+   */
+  scheduler(namespace: string, options?: SchedulerOptions): Promise<SchedulerResult>;
+  /**
+   * Who is scheduled, without taking part: at once, and again when it has changed. As in mgmt `hosts` is empty where nobody is; `state` tells
+   * that from what is not known.
+   */
+  scheduled(namespace: string, options?: WatchOptions): AsyncIterable<Schedule>;
 
   /**
    * The members of the etcd cluster: at once, and again when they have changed. etcd tells nobody: it is asked every

@@ -11,6 +11,7 @@ export interface Told<T> extends AsyncIterable<T> {
 export class Use {
   readonly #world: World;
   readonly #ends = new Set<() => void>();
+  readonly #held = new Set<() => Promise<void>>();
   #isOver = false;
 
   constructor(world: World) {
@@ -23,10 +24,20 @@ export class Use {
     return this.#world;
   }
 
-  /** Idempotent. */
-  end(): void {
+  /** Watches complete, and what is held ends. */
+  async end(): Promise<void> {
     this.#isOver = true;
     for (const end of this.#ends) end();
+    await Promise.allSettled([...this.#held].map((close) => close()));
+  }
+
+  /** What has to end with the façade. The returned function ends it before that. */
+  hold(close: () => Promise<void>): () => Promise<void> {
+    this.#held.add(close);
+    return async () => {
+      this.#held.delete(close);
+      await close();
+    };
   }
 
   /** Each iteration is one of the watch, with a `tell` of its own, which gives undefined for what is not told. */

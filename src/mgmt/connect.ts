@@ -7,6 +7,7 @@ import { deploysOf } from "./deploys.ts";
 import { checkPrefixes, fileSystemsOf } from "./fs.ts";
 import type { FsOptions } from "./fs.ts";
 import { resourcesOf } from "./resources.ts";
+import { schedulerOf } from "./scheduler.ts";
 import { mapsOf, stringsOf } from "./strings.ts";
 
 /**
@@ -57,8 +58,8 @@ function mgmtWorldOver(world: World, { read, fs, close }: Parts): MgmtWorld {
   const facade = { world: () => use.world(), use, read };
   let cleaned: Promise<void> | undefined;
   const cleanup = async (): Promise<void> => {
-    use.end();
-    await (cleaned ??= close());
+    cleaned ??= use.end().then(close);
+    await cleaned;
   };
   return {
     hostname: world.hostname,
@@ -72,5 +73,6 @@ function mgmtWorldOver(world: World, { read, fs, close }: Parts): MgmtWorld {
     ...deploysOf(facade),
     ...clusterOf(facade),
     ...fileSystemsOf(facade, fs),
+    ...schedulerOf(facade),
   };
 }

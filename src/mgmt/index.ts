@@ -9,6 +9,7 @@ export type {
   ResExport,
   ResFilter,
   ResOutput,
+  SchedulerResult,
   SetOptions,
   WatchOptions,
 } from "./api.ts";

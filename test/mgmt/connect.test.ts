@@ -29,6 +29,8 @@ function callsOf(mgmt: MgmtWorld): readonly (() => Promise<unknown>)[] {
     () => mgmt.getDeploys(),
     () => mgmt.getMaxDeployId(),
     () => mgmt.idealClusterSizeGet(),
+    () => mgmt.scheduler("backup"),
+    () => first(mgmt.scheduled("backup")),
     () => mgmt.idealClusterSizeSet(3),
     () => first(mgmt.strWatch("a")),
     () => first(mgmt.strMapWatch("a")),
@@ -99,6 +101,7 @@ describe("cleanup()", () => {
       mgmt.strMapWatch("a"),
       mgmt.resWatch(),
       mgmt.watchDeploy(),
+      mgmt.scheduled("backup"),
       mgmt.watchMembers(),
       mgmt.idealClusterSizeWatch(),
     ].map((watch) => taken<unknown>(watch));

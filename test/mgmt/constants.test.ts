@@ -72,5 +72,6 @@ test("the paths are those that this project's own keys lie at", () => {
   expect(keys.volunteer.prefix).toBe(mgmt.NS + mgmt.VolunteerPath);
   expect(keys.endpoints.prefix).toBe(mgmt.NS + mgmt.EndpointsPath);
   expect(keys.converged.start).toBe(mgmt.NS + mgmt.ConvergedPath);
+  expect(keys.scheduler.start).toBe(mgmt.NS + mgmt.SchedulerPath);
   expect(keys.idealClusterSize).toBe(mgmt.NS + mgmt.ChooserPath + mgmt.IdealDynamicSizePath);
 });

@@ -37,6 +37,7 @@ const reference = [
   ...["StrGet", "StrSet", "StrDel", "StrWatch", "StrIsNotExist"],
   ...["StrMapGet", "StrMapSet", "StrMapDel", "StrMapWatch"],
   ...["ResCollect", "ResExport", "ResDelete", "ResWatch"],
+  ...["Scheduler", "Scheduled"],
   ...["AddDeploy", "GetDeploy", "GetDeploys", "GetMaxDeployID", "WatchDeploy"],
   ...["IdealClusterSizeGet", "IdealClusterSizeSet", "IdealClusterSizeWatch"],
 ];
