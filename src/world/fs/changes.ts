@@ -1,11 +1,14 @@
 import { passOn } from "../../clock.ts";
+import type { Clock } from "../../clock.ts";
+import { isRetryable } from "../../errors.ts";
 import type { FsChange, FsEvent, FsWatchEvent } from "../api/fs.ts";
 import type { FsReader } from "../api/fs-files.ts";
 import type { Watch } from "../api/common.ts";
 import type { News, Source } from "../watch/news.ts";
 import { watchOver } from "../watch/watch.ts";
-import type { Commit, Difference, PinnedTree, Repository } from "./engine/types.ts";
+import type { Commit, Difference, Entry, PinnedTree, Repository } from "./engine/types.ts";
 import { emptyRoot, versionOf } from "./engine/index.ts";
+import { WorldError } from "../error.ts";
 import { FsError } from "./error.ts";
 import { checkPath } from "./walk.ts";
 
@@ -44,71 +47,104 @@ export function eventsOf(source: Source<Told>, signal: AbortSignal | undefined):
 
 type HeadNews = Exclude<News<Commit>, { readonly kind: "state" }>;
 
+type Versions = ReadonlyMap<string, Entry>;
+
+/** Where the cluster is out of reach for a moment. */
+const againMs = 200;
+
 /** Heads with what differs in them; those that come while one is looked at are one together. */
-export function changesIn(repository: Repository, path: string): Source<Told> {
+export function changesIn(repository: Repository, path: string, clock: Clock): Source<Told> {
   const below = path
     .split("/")
     .filter((level) => level !== "")
     .join("/");
+  const within = below === "" ? {} : { path: below };
+
+  /** What differs, also where the former root is not kept any more. */
+  const since = async (before: string, known: Versions, root: string): Promise<readonly Difference[]> => {
+    try {
+      return await repository.diff(before, root, within);
+    } catch (error) {
+      if (!(error instanceof WorldError) || error.code !== "STALE") throw error;
+      const present = new Map((await repository.diff(emptyRoot, root, within)).map((one) => [one.path, one.after!]));
+      const paths = [...new Set([...known.keys(), ...present.keys()])].sort();
+      return paths.map((at) => ({ path: at, before: known.get(at), after: present.get(at) }));
+    }
+  };
+
   return (handler) => {
-    let over = false;
+    const over = new AbortController();
     let begun = false;
     let next: HeadNews | undefined;
     let state: Extract<News<Told>, { readonly kind: "state" }> | undefined;
     let working: Promise<void> | undefined;
     /** What was told last. It is kept until the next one is told. */
     let last: { readonly root: string | undefined; readonly pin: PinnedTree | undefined } = { root: undefined, pin: undefined };
+    const known = new Map<string, Entry>();
 
     const end = (): void => {
-      if (over) return;
-      over = true;
+      if (over.signal.aborted) return;
+      over.abort();
       stop();
       if (working === undefined) void last.pin?.close();
     };
     const fail = (error: unknown): void => {
-      if (over) return;
+      if (over.signal.aborted) return;
       end();
       handler.onFailure(error);
     };
     const tellState = (): void => {
-      if (state !== undefined && begun && !over) void handler.onNews(state);
+      if (state !== undefined && begun && !over.signal.aborted) void handler.onNews(state);
       state = undefined;
     };
     const tell = async (news: HeadNews): Promise<void> => {
       const { revision } = news;
       const commit = news.kind === "snapshot" ? [...news.items.values()][0] : [...news.changes.values()][0]?.after;
       const root = commit?.root;
-      const before = last;
       const pin = root === undefined ? undefined : await repository.pin(root);
       // Others have gone on since: what follows is on its way.
       if (root !== undefined && pin === undefined) return;
-      last = { root, pin };
+      const before = last;
+      let differences: readonly Difference[];
       try {
-        if (!begun) {
-          begun = true;
-          await handler.onNews({ kind: "snapshot", items: new Map([["", { root, changes: [] }]]), revision });
-          return;
-        }
-        const within = below === "" ? {} : { path: below };
-        const differences = await repository.diff(before.root ?? emptyRoot, root ?? emptyRoot, within);
-        if (differences.length === 0 || over) return;
+        differences = await since(before.root ?? emptyRoot, known, root ?? emptyRoot);
+      } catch (error) {
+        await pin?.close();
+        throw error;
+      }
+      last = { root, pin };
+      void before.pin?.close();
+      for (const { path: at, after } of differences) {
+        if (after === undefined) known.delete(at);
+        else known.set(at, after);
+      }
+      if (over.signal.aborted) return;
+      if (!begun) {
+        begun = true;
+        await handler.onNews({ kind: "snapshot", items: new Map([["", { root, changes: [] }]]), revision });
+      } else if (root !== before.root && differences.length > 0) {
         const difference = { before: { root: before.root, changes: [] }, after: { root, changes: told(differences) } };
         const kind = news.kind === "changes" ? "changes" : "resynced";
         await handler.onNews({ kind, changes: new Map([["", difference]]), revision });
-      } finally {
-        void before.pin?.close();
       }
     };
     const work = async (): Promise<void> => {
-      for (let one = next; one !== undefined && !over; one = next) {
+      for (let one = next; one !== undefined && !over.signal.aborted; one = next) {
         next = undefined;
-        await tell(one);
+        try {
+          await tell(one);
+        } catch (error) {
+          if (!isRetryable(error)) throw error;
+          next ??= one;
+          await clock.sleep(againMs, over.signal).catch(() => undefined);
+          continue;
+        }
         tellState();
       }
     };
     const stop = repository.heads({
       onNews: (news) => {
-        if (over) return;
+        if (over.signal.aborted) return;
         if (news.kind === "state") {
           state = news;
           if (working === undefined) tellState();
@@ -119,7 +155,7 @@ export function changesIn(repository: Repository, path: string): Source<Told> {
           .catch(fail)
           .finally(() => {
             working = undefined;
-            if (over) void last.pin?.close();
+            if (over.signal.aborted) void last.pin?.close();
           });
       },
       onFailure: fail,

@@ -126,7 +126,7 @@ export function localFs({ uri, folder, context, ...calls }: LocalFsParts): Fs {
       const follow = async (): Promise<void> => {
         await look();
         if (over.signal.aborted) return;
-        stop = changesIn(repository, path)({ onNews: handler.onNews, onFailure: fail });
+        stop = changesIn(repository, path, clock)({ onNews: handler.onNews, onFailure: fail });
         for (;;) {
           await changed(folder, over.signal, clock);
           await look();

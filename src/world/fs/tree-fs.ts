@@ -111,9 +111,9 @@ export function treeFs(parts: TreeFsParts): Fs {
         const commits = await repository.log({ limit: options.limit, signal });
         return commits.map(logEntryOf);
       }),
-    changes: ({ path = "/", signal } = {}) => eventsOf(failing(changesIn(repository, path)), signal),
+    changes: ({ path = "/", signal } = {}) => eventsOf(failing(changesIn(repository, path, clock)), signal),
     watch: (path, options = {}) =>
-      nodeWatch(files, (signal) => eventsOf(failing(changesIn(repository, "/")), signal), path, options),
+      nodeWatch(files, (signal) => eventsOf(failing(changesIn(repository, "/", clock)), signal), path, options),
     gc: (options = {}) =>
       call("collect what no tree needs", patient(options), (signal) =>
         engine.collect({ dryRun: options.dryRun, fence: options.fence, signal }),

@@ -491,6 +491,31 @@ describe("trees of a World", () => {
     expect(await fs.readFile("/f", "utf8")).toBe("x");
   });
 
+  test("a watch of changes goes on through a lost connection, and tells what came after it", async () => {
+    const world = await open();
+    const fs = world.fs("etcdfs:///fs/site");
+    await fs.writeFile("/before", "x");
+    const { all, failure: failed } = collect<FsEvent>(fs.changes());
+    await eventually("the snapshot and the state", () => all.length >= 2);
+    etcd.gone();
+    await eventually("the loss is told", () => all.some((event) => event.kind === "state" && !event.live), 30_000);
+    etcd.back();
+    await eventually(
+      "it can be written again",
+      async () =>
+        fs.writeFile("/after", "x").then(
+          () => true,
+          () => false,
+        ),
+      30_000,
+    );
+    const paths = (): readonly string[] =>
+      all.flatMap((event) => ("changes" in event ? event.changes.map(({ path }) => path) : []));
+    await eventually("what came after it", () => paths().includes("/after"), 30_000);
+    expect(paths()).toEqual(["/after"]);
+    expect(failed()).toBeUndefined();
+  });
+
   test("a deploy names a root, which is kept for as long as the deploy is", async () => {
     const world = await open();
     const uri = "etcdfs:///fs/site";
