@@ -19,7 +19,7 @@ describe("an etcd that Quorate did not start", { timeout: 60_000 }, () => {
     const agent = await (await fleet.start("h1", { seeds: [url], flags: ["--no-server"] })).ready();
     const during = await dump(fleet, url);
     const added = [...during.keys].filter(([key]) => !before.keys.has(key));
-    expect(added.map(([key]) => key)).toEqual(["/_mgmt/quorate/agents/h1"]);
+    expect(added.map(([key]) => key)).toEqual(["/_mgmt/converged/h1", "/_mgmt/quorate/agents/h1"]);
     expect(during.members).toEqual(before.members);
     for (const [key, value] of before.keys) expect(during.keys.get(key)).toEqual(value);
     expect(agent.etcdPid()).toBeUndefined();
