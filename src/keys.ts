@@ -288,6 +288,10 @@ function schedulerKeys(prefix: string): SchedulerKeys {
     const [first, second, ...more] = levelsOf(key, of);
     return first === undefined || second === undefined || more.length > 0 ? undefined : [first, second];
   };
+  const hostIn = (host: string, name: string, of: "candidate" | "place"): SchedulerKey | undefined => {
+    // Nobody of another name may be told to be scheduled.
+    return isHostname(host) ? { of, name, host } : undefined;
+  };
   return {
     ...rangeOf(prefix),
     candidate: (name, host) => `${candidates}${encodeLevel(host)}/${encodeLevel(name)}`,
@@ -304,9 +308,9 @@ function schedulerKeys(prefix: string): SchedulerKeys {
         return name === undefined || more.length > 0 ? undefined : { of: isOptions ? "options" : "result", name };
       }
       const candidate = two(key, candidates);
-      if (candidate !== undefined) return { of: "candidate", host: candidate[0], name: candidate[1] };
+      if (candidate !== undefined) return hostIn(candidate[0], candidate[1], "candidate");
       const place = two(key, places);
-      return place === undefined ? undefined : { of: "place", name: place[0], host: place[1] };
+      return place === undefined ? undefined : hostIn(place[1], place[0], "place");
     },
   };
 }

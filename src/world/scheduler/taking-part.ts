@@ -178,10 +178,14 @@ export class TakingPart implements Participant {
     };
     let at: number | undefined;
     for (let modRevision = this.#joinedAt; modRevision > 0;) {
-      const done = await endCandidacy(modRevision);
-      if (done.succeeded) at = done.revision;
+      const done = await endCandidacy(modRevision).catch((error: unknown) => {
+        // The lease that it was to be kept on is over, and it with that.
+        if (asWorldError(error, { what: "end a candidacy" }).code === "SESSION_LOST") return undefined;
+        throw error;
+      });
+      if (done?.succeeded === true) at = done.revision;
       // It may have been written once more without an answer.
-      const isOwn = done.entry !== undefined && parseCandidate(done.entry.value, "")?.instance === this.#instance;
+      const isOwn = done?.entry !== undefined && parseCandidate(done.entry.value, "")?.instance === this.#instance;
       modRevision = isOwn ? done.entry.modRevision : 0;
     }
     const place = await patiently(writes, signal, () => writes.del(own.place, { signal, when: { lease: session.lease } }));

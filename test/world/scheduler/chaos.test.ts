@@ -3,6 +3,7 @@ import { systemClock as clock } from "../../../src/clock.ts";
 import { EtcdClient, watchRange } from "../../../src/etcd/index.ts";
 import { keysUnder } from "../../../src/keys.ts";
 import { resultText } from "../../../src/world/scheduler/records.ts";
+import { rulesText } from "../../../src/world/scheduler/rules.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
 import type { TestCluster } from "../../support/etcd-process.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -175,6 +176,12 @@ test(
         host.isWell = true;
       }
     };
+    /** Others are to have some of the places: hosts that live are relieved, and some of those are paused or cut off. */
+    const move = async (): Promise<void> => {
+      const some = random.shuffled(names).slice(0, 6);
+      const rules = (): string => rulesText({ strategy: { name: "pin", hosts: random.shuffled(hostNames) }, maxCount: 1 });
+      await client.txn({ then: some.map((name) => ({ put: keys.options(name), value: rules() })) });
+    };
     const striking = new Set<Promise<void>>();
     for (let n = 0; n < faults; n++) {
       const kind = kinds[n % kinds.length]!;
@@ -196,7 +203,9 @@ test(
         striking.add(strikes);
         void strikes.finally(() => striking.delete(strikes)).catch(() => undefined);
       }
-      await clock.sleep(random.between(100, 900), stop.signal);
+      await clock.sleep(random.between(50, 450), stop.signal);
+      await move();
+      await clock.sleep(random.between(50, 450), stop.signal);
     }
     await Promise.all(striking);
     await eventually("all is scheduled again", settled, 60_000);

@@ -330,7 +330,9 @@ describe("the model", () => {
     model.apply(
       put(entry(bad, "?"), entry(strange, ""), entry(place, ""), candidate("a"), entry(keys.schedulers.key("1f"), "h1", "31")),
     );
-    expect(malformed).toEqual([bad, strange]);
+    const impostor = candidate("no host, but a name");
+    model.apply(put(impostor));
+    expect(malformed).toEqual([bad, strange, impostor.key]);
     expect(model.next("n")).toMatchObject({ planned: { hosts: ["a"] } });
   });
 
@@ -345,15 +347,23 @@ describe("the model", () => {
 test("keys of the scheduler come back as they were, whatever the names", () => {
   const keys = keysUnder("/k").scheduler;
   const name = fc.string({ minLength: 1, unit: "grapheme" }).filter((one) => one.isWellFormed() && !one.includes("\ufffd"));
+  const host = fc.stringMatching(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,40}$/);
   fc.assert(
-    fc.property(name, name, (one, host) => {
+    fc.property(name, host, (one, of) => {
       expect(keys.parse(keys.options(one))).toEqual({ of: "options", name: one });
       expect(keys.parse(keys.result(one))).toEqual({ of: "result", name: one });
-      expect(keys.parse(keys.candidate(one, host))).toEqual({ of: "candidate", name: one, host });
-      expect(keys.parse(keys.place(one, host))).toEqual({ of: "place", name: one, host });
-      expect(keys.parse(`${keys.place(one, host)}/x`)).toBeUndefined();
+      expect(keys.parse(keys.candidate(one, of))).toEqual({ of: "candidate", name: one, host: of });
+      expect(keys.parse(keys.place(one, of))).toEqual({ of: "place", name: one, host: of });
+      expect(keys.parse(`${keys.place(one, of)}/x`)).toBeUndefined();
     }),
   );
-  for (const key of [keys.schedulers.key("1f"), `${keys.start}results/`, `${keys.start}candidates/h1`, "/elsewhere"])
+  const strangers = [keys.candidate("n", "no host"), keys.place("n", "a,b")];
+  for (const key of [
+    ...strangers,
+    keys.schedulers.key("1f"),
+    `${keys.start}results/`,
+    `${keys.start}candidates/h1`,
+    "/elsewhere",
+  ])
     expect(keys.parse(key)).toBeUndefined();
 });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { isSchedule } from "./told.ts";
+import { grantedMs } from "../../../src/etcd/index.ts";
 import type { Place, Schedule, SchedulerOptions, Schedules, Scheduling, World } from "../../../src/world/index.ts";
 import { FaultyProxy } from "../../support/proxy.ts";
 import {
@@ -282,6 +283,33 @@ describe("options", () => {
     await two.scheduler("n", { strategy: "rr", change: true });
     await eventually("it is put right", async () => (await scheduling.get({ read: "direct" })).because === undefined);
     place.check();
+  });
+
+  test("say how long a host that has died keeps its place, whatever the TTL of its World", async () => {
+    const [world] = (await hosts(1)) as [World];
+    await placeOf(await world.scheduler("n", { sessionTtl: 7 }));
+    const keys = keysOf(world).scheduler;
+    for (const key of [keys.candidate("n", "h1"), keys.place("n", "h1")]) {
+      const { entry } = await etcd.client.get(key);
+      expect(await grantedMs(etcd.client, entry!.lease, {}), key).toBe(7_000);
+    }
+  });
+
+  test("move so many living hosts at a time as they say, until all are where they are to be", async () => {
+    const worlds = await hosts(4);
+    const pin = (...of: string[]) => ({ strategy: { name: "pin", hosts: of } as const, maxCount: 2 });
+    const all = await takePart(worlds, "n", { ...pin("h1", "h2"), maxMoves: 1 });
+    await Promise.all(all.slice(0, 2).map(placeOf));
+    const told: string[] = [];
+    all[3]!.watch().subscribe({
+      next: (event) => isSchedule(event) && told.push(event.value.hosts.join(" ")),
+      error: () => undefined,
+    });
+    await all[2]!.shutdown();
+    await worlds[2]!.scheduler("n", { ...pin("h3", "h4"), change: true });
+    await until(all[3]!, ["h3", "h4"]);
+    await eventually("it is told", () => told.at(-1) === "h3 h4");
+    expect(told).toEqual(["h1 h2", "h1", "h3 h1", "h3", "h3 h4"]);
   });
 
   test("and what a host says of itself that are none are refused, and nothing is written", async () => {
