@@ -243,9 +243,8 @@ export class EtcdClient implements AsyncDisposable {
   }
 
   /** Ends every call and stream with CLOSED; nothing is left running. Idempotent. */
-  async close(): Promise<void> {
-    await this.caller.close();
-    this.#wires.close?.();
+  close(): Promise<void> {
+    return this.caller.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

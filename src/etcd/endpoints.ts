@@ -135,6 +135,7 @@ export class Endpoints {
   close(): void {
     for (const { link } of this.#known.values()) link.close();
     this.#known.clear();
+    this.#wires.close?.();
   }
 
   #meet(url: string): Known {
