@@ -278,3 +278,24 @@ test("who says that it is converged comes back from its key, and nobody else's k
   ])
     expect([key, converged.parse(key)]).toEqual([key, undefined]);
 });
+
+test("a tree's head and its commits come back from their keys, and no replica follows its objects and pins", () => {
+  const { fs } = keysUnder("/_mgmt");
+  const name = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }).filter((text) => !/\p{Surrogate}|\ufffd/u.test(text));
+  fc.assert(
+    fc.property(name, fc.integer({ min: 1, max: 1e15 - 1 }), (of, generation) => {
+      expect(fs.heads.nameIn(fs.heads.key(of))).toBe(of);
+      const key = fs.commit(of, generation);
+      expect(fs.parseCommit(key)).toEqual({ name: of, generation });
+      expect(key >= fs.commits(of).start && key < fs.commits(of).end).toBe(true);
+      expect(fs.heads.nameIn(key)).toBeUndefined();
+      expect(fs.parseCommit(fs.heads.key(of))).toBeUndefined();
+    }),
+  );
+  expect([fs.commit("a", 9), fs.commit("a", 10), fs.commit("a", 100)].sort()).toEqual([9, 10, 100].map((n) => fs.commit("a", n)));
+  for (const key of ["a", "a/", "a/1", `a/${"0".repeat(15)}`, `a/b/${"1".repeat(15)}`]) {
+    expect(fs.parseCommit(fs.log.start + key)).toBeUndefined();
+  }
+  const { start, end } = keysUnder("/_mgmt").aroundWorld;
+  for (const key of [fs.objects.key("1"), fs.pins.key("1")]) expect(key < start || key >= end).toBe(true);
+});

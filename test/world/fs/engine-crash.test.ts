@@ -16,7 +16,7 @@ import {
   tapped,
   write,
 } from "./engine-fixture.ts";
-import type { Stores } from "./engine-fixture.ts";
+import type { Files, Stores } from "./engine-fixture.ts";
 
 let etcd: TestCluster;
 beforeAll(async () => {
@@ -68,7 +68,7 @@ class Mortal {
 }
 
 const few = { "conf/motd": "2", "conf/new": "1" };
-const many = Object.fromEntries([
+const many: Files = Object.fromEntries<Buffer>([
   ...Array.from({ length: 70 }, (_, n) => [`many/${n}`, bytesFrom(`many ${n}`, 50)]),
   ["large", bytesFrom("large", 4 * chunkBytes + 1)],
   // Of another tree, where nothing of this one keeps it.

@@ -52,7 +52,7 @@ export function engineOver(store: Store, by = "h1"): Engine {
 /** The same store, where `before` has its say before each call that waits for it. */
 export function tapped(
   store: Store,
-  before: (call: "scan" | "txn" | "lease" | "lock", txn?: RecordTxn) => void | Promise<void>,
+  before: (call: "scan" | "moment" | "txn" | "lease" | "lock", txn?: RecordTxn) => void | Promise<void>,
 ): Store {
   return {
     keys: store.keys,
@@ -60,6 +60,17 @@ export function tapped(
     scan: async (range, options) => {
       await before("scan");
       return await store.scan(range, options);
+    },
+    moment: async (call) => {
+      await before("moment");
+      const moment = await store.moment(call);
+      return {
+        revision: moment.revision,
+        scan: async (range, options) => {
+          await before("scan");
+          return await moment.scan(range, options);
+        },
+      };
     },
     txn: async (txn, options) => {
       await before("txn", txn);

@@ -125,17 +125,20 @@ describe("a merge of three trees", () => {
     await fc.assert(
       fc.asyncProperty(fc.dictionary(fc.constantFrom("f1", "f2", "f3", "f4"), file), changes, changes, async (base, one, two) => {
         const side = (prefix: string, change: Readonly<Record<string, string | undefined>>): StoredFolder => {
-          const all = Object.fromEntries(
-            Object.entries(base).flatMap(([name, text]) => [
-              [`x${name}`, text],
-              [`y${name}`, text],
-            ]),
+          const all = new Map(
+            Object.entries(base).flatMap(
+              ([name, text]) =>
+                [
+                  [`x${name}`, text],
+                  [`y${name}`, text],
+                ] as const,
+            ),
           );
           for (const [name, text] of Object.entries(change)) {
-            if (text === undefined) delete all[prefix + name];
-            else all[prefix + name] = text;
+            if (text === undefined) all.delete(prefix + name);
+            else all.set(prefix + name, text);
           }
-          return stored({ same: "1", deep: { er: all } });
+          return stored({ same: "1", deep: { er: Object.fromEntries(all) } });
         };
         expect(await merge(side("x", {}), side("x", one), side("y", two))).toHaveProperty("root");
       }),

@@ -208,7 +208,7 @@ describe.each(kinds)("trees $where", ({ stores }) => {
     expect(told).toMatchObject({ objects: 4, deletedObjects: 2, neededObjects: 2 });
     expect(await objectsIn(store)).toEqual(before);
     expect(await repository.log()).toHaveLength(2);
-    expect(await engine.collect({ history: { commits: 1 } })).toMatchObject({ ...told, tookMs: expect.any(Number) });
+    expect(await engine.collect({ history: { commits: 1 } })).toMatchObject({ ...told, tookMs: expect.any(Number) as number });
     expect(await objectsIn(store)).toHaveLength(2);
   });
 

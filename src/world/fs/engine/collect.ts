@@ -76,7 +76,7 @@ async function sweep(
   const roots = [...inHistory.map(({ root }) => root), ...rootsInUse(seen)];
   const needed = await objectsOf(objects, roots, signal);
   const from = shelteredFrom(seen);
-  const { records } = await store.scan(fs.objects, { keysOnly: true, revision: seen.revision, signal });
+  const { records } = await seen.moment.scan(fs.objects, { keysOnly: true, signal });
   const garbage: { readonly key: string; readonly address: Address; readonly modRevision: number }[] = [];
   let bytes = 0;
   for (const { key, lease, modRevision } of records) {

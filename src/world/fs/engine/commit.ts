@@ -55,9 +55,10 @@ export async function commit(parts: CommitParts, options: CommitOptions): Promis
       return { changed: false, root: root.node, revision: head?.revision ?? parts.pin.revision };
     }
     checkQuota(parts, root, head);
-    const outcome = await attempt(parts, { head, root, needed }, options);
-    if ("committed" in outcome) return outcome.committed;
-    head = outcome.head;
+    const outcome = await unlessGone(parts, head, options.signal, () => attempt(parts, { head, root, needed }, options));
+    if (outcome === "head is gone") head = await readHead(parts, options.signal);
+    else if ("committed" in outcome) return outcome.committed;
+    else head = outcome.head;
   }
 }
 
@@ -76,19 +77,29 @@ async function mergedWith(
   const { base, ours, made, objects, name } = parts;
   const read = (node: Address): Promise<Entries> => objects.folder(node, signal, (address) => made.get(address));
   const theirs = rootFolder(head);
-  try {
+  return await unlessGone(parts, head, signal, async () => {
     const how = { read, made: (node: Address, bytes: Buffer) => made.set(node, bytes) };
     const isOurs = head?.root === base?.root;
-    const root = isOurs ? ours : await mergeRoots(rootFolder(base), ours, theirs, how);
+    const root = isOurs ? ours : await mergeRoots(rootFolder(base), ours, theirs, how).catch(asConflict(name));
     const needed = new Set<Address>();
     for await (const { before, after } of addedObjects(theirs, root, read)) {
       for (const address of after) if (address !== emptyFolder && !before.has(address)) needed.add(address);
     }
     return { root, needed };
+  });
+}
+
+/** A head that nothing pins may be left behind while it is read: somebody has committed after it, and what it alone had was collected. */
+async function unlessGone<T>(
+  parts: CommitParts,
+  head: Commit | undefined,
+  signal: AbortSignal | undefined,
+  act: () => Promise<T>,
+): Promise<T | "head is gone"> {
+  try {
+    return await act();
   } catch (error) {
-    if (error instanceof MergeConflict) throw conflict(name, error);
-    // Somebody has committed after it, and what it alone had was collected.
-    const isGone = error instanceof WorldError && error.code === "STALE" && head !== base;
+    const isGone = error instanceof WorldError && error.code === "STALE";
     if (isGone && (await readHead(parts, signal))?.revision !== head?.revision) return "head is gone";
     throw error;
   }
@@ -110,14 +121,19 @@ function objectsOf(entry: StoredEntry): readonly Address[] {
   return entry.kind === "folder" ? [entry.node] : entry.kind === "file" ? chunkAddresses(entry) : [];
 }
 
-function conflict(name: string, { path, versions: { base, ours, theirs } }: MergeConflict): FsConflict {
-  const version = (entry: Parameters<typeof versionOf>[0] | undefined): FsVersion | undefined => entry && versionOf(entry);
-  return new FsConflict(`commit to ${name}`, {
-    path: `/${path}`,
-    base: version(base),
-    ours: version(ours),
-    theirs: version(theirs),
-  });
+/** @throws FsConflict for a MergeConflict */
+function asConflict(name: string): (error: unknown) => never {
+  const version = (entry: StoredEntry | undefined): FsVersion | undefined => entry && versionOf(entry);
+  return (error) => {
+    if (!(error instanceof MergeConflict)) throw error;
+    const { base, ours, theirs } = error.versions;
+    throw new FsConflict(`commit to ${name}`, {
+      path: `/${error.path}`,
+      base: version(base),
+      ours: version(ours),
+      theirs: version(theirs),
+    });
+  };
 }
 
 /** A tree that is too large already may become smaller. @throws WorldError TOO_LARGE */

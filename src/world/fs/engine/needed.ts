@@ -4,12 +4,12 @@ import type { Objects } from "./objects.ts";
 import { parseCommit, parsePin, rootOfDeploy } from "./records.ts";
 import type { Pin } from "./records.ts";
 import { deployRecords } from "./repository.ts";
-import type { Store, StoreCall } from "./store.ts";
+import type { Moment, Store, StoreCall } from "./store.ts";
 import type { Address, Commit, History } from "./types.ts";
 
 /** What the records say of one moment. */
 export interface Seen {
-  readonly revision: number;
+  readonly moment: Moment;
   /** Commits of each tree that are in its history, the newest first. */
   readonly trees: ReadonlyMap<string, readonly LoggedCommit[]>;
   readonly pins: readonly { readonly pin: Pin; readonly revision: number }[];
@@ -23,11 +23,11 @@ export interface LoggedCommit extends Commit {
 /** @throws WorldError INVALID_VALUE where a record cannot be read: what it needs is not known */
 export async function lookAround(store: Store, call: StoreCall): Promise<Seen> {
   const { fs } = store.keys;
-  const log = await store.scan(fs.log, { ...call, descending: true });
-  const { revision } = log;
-  const pins = await store.scan(fs.pins, { ...call, revision });
-  const heads = await store.scan(fs.heads, { ...call, revision });
-  const deploys = await deployRecords(store, revision, call.signal);
+  const moment = await store.moment(call);
+  const log = await moment.scan(fs.log, { ...call, descending: true });
+  const pins = await moment.scan(fs.pins, call);
+  const heads = await moment.scan(fs.heads, call);
+  const deploys = await deployRecords(store.keys, moment, call.signal);
   const trees = new Map<string, LoggedCommit[]>();
   const add = (name: string, commit: LoggedCommit): void => {
     const commits = trees.get(name) ?? [];
@@ -46,7 +46,7 @@ export async function lookAround(store: Store, call: StoreCall): Promise<Seen> {
     if (trees.get(id.name)?.[0]?.generation !== commit.generation) add(id.name, commit);
   }
   return {
-    revision,
+    moment,
     trees,
     pins: pins.records.map((record) => ({ pin: parsePin(record), revision: record.createRevision })),
     deployed: deploys.flatMap((record) => rootOfDeploy(record) ?? []),

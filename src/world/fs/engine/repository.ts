@@ -8,7 +8,7 @@ import type { Objects } from "./objects.ts";
 import { recordIn } from "./pins.ts";
 import type { HeldPin, Pins } from "./pins.ts";
 import { parseCommit, rootOfDeploy } from "./records.ts";
-import type { Store } from "./store.ts";
+import type { Moment, Store } from "./store.ts";
 import { KeptTree, StoredTree } from "./tree.ts";
 import type { Address, Commit, Difference, Draft, Limits, PinnedTree, Repository } from "./types.ts";
 
@@ -32,7 +32,7 @@ export function repositoryOf(parts: RepositoryParts, name: string, limits: Limit
     const { records } = await store.scan(fs.commits(name), { descending: true, signal });
     const logged = records.find((record) => parseCommit(record).root === root);
     if (logged !== undefined) return { key: logged.key, createRevision: logged.createRevision };
-    for (const record of await deployRecords(store, undefined, signal)) {
+    for (const record of await deployRecords(store.keys, await store.moment({ signal }), signal)) {
       if (rootOfDeploy(record) === root) return { key: record.key, modRevision: record.modRevision };
     }
     return undefined;
@@ -87,14 +87,17 @@ export function repositoryOf(parts: RepositoryParts, name: string, limits: Limit
   };
 }
 
-/** Every deploy's record of a root. @param revision as of which; default: now */
-export async function deployRecords(store: Store, revision: number | undefined, signal?: AbortSignal): Promise<KeyRecord[]> {
-  const { deploys } = store.keys;
-  const { records, revision: at } = await store.scan(deploys, { keysOnly: true, revision, signal });
+/** Every deploy's record of a root. */
+export async function deployRecords(
+  { deploys }: Store["keys"],
+  moment: Moment,
+  signal: AbortSignal | undefined,
+): Promise<KeyRecord[]> {
+  const { records } = await moment.scan(deploys, { keysOnly: true, signal });
   const named = records.filter(({ key }) => deploys.parse(key)?.part === "root");
   const found: KeyRecord[] = [];
   for (const { key } of named) {
-    const one = await store.scan({ start: key, end: `${key}\0` }, { revision: at, signal });
+    const one = await moment.scan({ start: key, end: `${key}\0` }, { signal });
     found.push(...one.records);
   }
   return found;

@@ -6,7 +6,7 @@ import type { EtcdClient, KeyRecord, KeyValue, RecordAnswer, RecordTxn, WatchNew
 import type { KeyRange, Keys } from "../../../keys.ts";
 import { WorldError } from "../../error.ts";
 import type { Difference, Handler, News } from "../../watch/news.ts";
-import type { ScanOptions, Store, StoreCall, StoreLease, StoreLock } from "./store.ts";
+import type { Moment, ScanOptions, Scanned, Store, StoreCall, StoreLease, StoreLock } from "./store.ts";
 
 export interface EtcdStoreParts {
   readonly client: () => Promise<EtcdClient>;
@@ -38,13 +38,24 @@ class EtcdStore implements Store {
     this.clock = parts.clock;
   }
 
-  async scan(range: KeyRange, options: ScanOptions = {}): Promise<{ records: readonly KeyRecord[]; revision: number }> {
+  async scan(range: KeyRange, options: ScanOptions = {}): Promise<Scanned> {
+    return await this.#scan(range, options, undefined);
+  }
+
+  async moment(call: StoreCall = {}): Promise<Moment> {
+    const { start } = this.keys.fs.log;
+    const found = await readRecords(await this.#client(), { start, end: `${start}\0` }, { ...callOf(call), keysOnly: true });
+    const { revision } = found;
+    return { revision, scan: (range, options = {}) => this.#scan(range, options, revision) };
+  }
+
+  async #scan(range: KeyRange, options: ScanOptions, of: number | undefined): Promise<Scanned> {
     const { limit = Infinity, keysOnly = false, descending = false } = options;
     const client = await this.#client();
     const call = callOf(options);
     const records: KeyRecord[] = [];
     let { start, end } = range;
-    let { revision } = options;
+    let revision = of;
     for (;;) {
       const page = await readRecords(
         client,

@@ -5,7 +5,7 @@ import { keysUnder } from "../../../keys.ts";
 import type { KeyRange } from "../../../keys.ts";
 import { WorldError } from "../../error.ts";
 import type { Handler } from "../../watch/news.ts";
-import type { ScanOptions, Store, StoreCall, StoreLease, StoreLock } from "./store.ts";
+import type { Moment, ScanOptions, Scanned, Store, StoreCall, StoreLease, StoreLock } from "./store.ts";
 
 const empty = Buffer.alloc(0);
 
@@ -29,13 +29,21 @@ class MemoryStore implements Store {
     this.clock = clock;
   }
 
-  async scan(range: KeyRange, options: ScanOptions = {}): Promise<{ records: readonly KeyRecord[]; revision: number }> {
+  async scan(range: KeyRange, options: ScanOptions = {}): Promise<Scanned> {
     await this.#admit(options);
-    const { keysOnly = false, limit = Infinity, descending = false } = options;
-    const found = this.#within(range.start, range.end);
-    const ordered = descending ? found.reverse() : found;
-    const records = ordered.slice(0, limit).map((record) => (keysOnly ? { ...record, value: empty } : record));
-    return { records, revision: this.#revision };
+    return scanned(this.#records, this.#revision, range, options);
+  }
+
+  async moment(call: StoreCall = {}): Promise<Moment> {
+    await this.#admit(call);
+    const [records, revision] = [new Map(this.#records), this.#revision];
+    return {
+      revision,
+      scan: async (range, options = {}) => {
+        await this.#admit(options);
+        return scanned(records, revision, range, options);
+      },
+    };
   }
 
   async txn(txn: RecordTxn, options: StoreCall = {}): Promise<RecordAnswer & { revision: number }> {
@@ -127,11 +135,6 @@ class MemoryStore implements Store {
     check?.();
   }
 
-  #within(start: string, end: string): KeyRecord[] {
-    const found = [...this.#records.values()].filter(({ key }) => key >= start && key < end);
-    return found.sort((a, b) => (a.key < b.key ? -1 : 1));
-  }
-
   /** The branches that run, by what is there before any of them does. */
   #choose({ when, then, otherwise = [] }: RecordTxn): Chosen {
     const succeeded = when.every((condition) => this.#holds(condition));
@@ -140,7 +143,7 @@ class MemoryStore implements Store {
   }
 
   #holds(condition: Compare): boolean {
-    if ("end" in condition) return this.#within(condition.key, condition.end).length === 0;
+    if ("end" in condition) return within(this.#records, { start: condition.key, end: condition.end }).length === 0;
     const found = this.#records.get(condition.key);
     if ("exists" in condition) return found !== undefined;
     if ("createRevision" in condition) return (found?.createRevision ?? 0) === condition.createRevision;
@@ -198,6 +201,18 @@ class MemoryStore implements Store {
     if (leased.length > 0) this.#apply(new Map(leased.map(({ key }) => [key, undefined])));
     over.abort(lost());
   }
+}
+
+function within(records: ReadonlyMap<string, KeyRecord>, { start, end }: KeyRange): KeyRecord[] {
+  const found = [...records.values()].filter(({ key }) => key >= start && key < end);
+  return found.sort((a, b) => (a.key < b.key ? -1 : 1));
+}
+
+function scanned(all: ReadonlyMap<string, KeyRecord>, revision: number, range: KeyRange, options: ScanOptions): Scanned {
+  const { keysOnly = false, limit = Infinity, descending = false } = options;
+  const found = within(all, range);
+  const ordered = descending ? found.reverse() : found;
+  return { records: ordered.slice(0, limit).map((record) => (keysOnly ? { ...record, value: empty } : record)), revision };
 }
 
 /** A transaction whose conditions are decided. */

@@ -11,8 +11,6 @@ export interface StoreCall {
 
 export interface ScanOptions extends StoreCall {
   readonly keysOnly?: boolean;
-  /** Default: as of now. */
-  readonly revision?: number | undefined;
   /** Default: all of them. */
   readonly limit?: number | undefined;
   readonly descending?: boolean;
@@ -35,6 +33,17 @@ export interface StoreLock extends AsyncDisposable {
   fence(): Compare;
 }
 
+export interface Scanned {
+  readonly records: readonly KeyRecord[];
+  readonly revision: number;
+}
+
+/** The store as it was at one revision. */
+export interface Moment {
+  readonly revision: number;
+  scan(range: KeyRange, options?: ScanOptions): Promise<Scanned>;
+}
+
 /**
  * Where objects are, and the few records that say which of them are trees: keys and values, with transactions, revisions and leases, as etcd
  * has them. Everything that may fail rejects with WorldError or QuorateError.
@@ -43,7 +52,9 @@ export interface Store extends AsyncDisposable {
   readonly keys: { readonly fs: FsKeys; readonly deploys: DeployKeys };
   readonly clock: Clock;
   /** Linearizable, and all of one revision. */
-  scan(range: KeyRange, options?: ScanOptions): Promise<{ readonly records: readonly KeyRecord[]; readonly revision: number }>;
+  scan(range: KeyRange, options?: ScanOptions): Promise<Scanned>;
+  /** For several scans of one revision, which is as of now. */
+  moment(call?: StoreCall): Promise<Moment>;
   /** May be carried out twice: whoever sends one sees to it that this does no harm. At most 100 operations, 1.25 MiB. */
   txn(txn: RecordTxn, options?: StoreCall): Promise<RecordAnswer & { readonly revision: number }>;
   lease(signal?: AbortSignal): Promise<StoreLease>;
