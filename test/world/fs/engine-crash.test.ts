@@ -68,12 +68,12 @@ class Mortal {
 }
 
 const few = { "conf/motd": "2", "conf/new": "1" };
-const many: Files = Object.fromEntries<Buffer>([
-  ...Array.from({ length: 70 }, (_, n) => [`many/${n}`, bytesFrom(`many ${n}`, 50)]),
-  ["large", bytesFrom("large", 4 * chunkBytes + 1)],
+const many: Files = {
+  ...Object.fromEntries(Array.from({ length: 70 }, (_, n) => [`many/${n}`, bytesFrom(`many ${n}`, 50)] as const)),
+  large: bytesFrom("large", 4 * chunkBytes + 1),
   // Of another tree, where nothing of this one keeps it.
-  ["shared", bytesFrom("shared", chunkBytes)],
-]);
+  shared: bytesFrom("shared", chunkBytes),
+};
 
 const cases = [
   { what: "a small commit", files: few, moves: false },

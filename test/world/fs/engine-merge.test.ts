@@ -125,7 +125,7 @@ describe("a merge of three trees", () => {
     await fc.assert(
       fc.asyncProperty(fc.dictionary(fc.constantFrom("f1", "f2", "f3", "f4"), file), changes, changes, async (base, one, two) => {
         const side = (prefix: string, change: Readonly<Record<string, string | undefined>>): StoredFolder => {
-          const all = new Map(
+          const all = new Map<string, string>(
             Object.entries(base).flatMap(
               ([name, text]) =>
                 [
