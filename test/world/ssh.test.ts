@@ -124,6 +124,7 @@ describe.each(ways)("through two hosts, $way", ({ replica }) => {
 });
 
 test("a World on the connections of one that is reached through ssh takes its tunnel, and leaves it as it is", async () => {
+  await eventually("nobody is logged in", () => inner.sessions === 0);
   const far = await worldOf(etcd, { ssh: twoHops, replica: false });
   await far.str.set("motd", "hello");
   const before = inner.sessions;
