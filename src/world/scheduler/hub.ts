@@ -10,6 +10,9 @@ import { Leases } from "./leases.ts";
 
 /** What a World needs of one that takes part. */
 export interface Participant {
+  /** Fires when it is ending. */
+  readonly signal: AbortSignal;
+  /** Idempotent. */
   shutdown(): Promise<void>;
 }
 

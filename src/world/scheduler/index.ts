@@ -1,4 +1,4 @@
-import { passOn } from "../../clock.ts";
+import { passOn, raced } from "../../clock.ts";
 import type { CallOptions, Read, ReadOptions } from "../api/common.ts";
 import type { CandidateFacts, NamedSchedule, Place, SchedulerOptions, Schedules, Scheduling } from "../api/scheduler.ts";
 import type { Context } from "../context.ts";
@@ -61,9 +61,13 @@ async function takePart(hub: Hub, name: string, options: SchedulerOptions): Prom
     const limit = context.limit(options, doing);
     const waiting = new AbortController();
     const release = passOn([limit.signal, context.over], waiting);
-    hub.enter(name);
     let taking: TakingPart | undefined;
+    let entered = false;
     try {
+      const former = hub.participants.get(name);
+      if (former?.signal.aborted === true) await raced(former.shutdown(), waiting.signal);
+      hub.enter(name);
+      entered = true;
       const opened = context.opened ?? (await context.open());
       const agreed = await agree(context, opened, { name, given, change: options.change === true }, waiting.signal);
       taking = new TakingPart(hub, opened, { name, given, agreed, facts });
@@ -71,7 +75,9 @@ async function takePart(hub: Hub, name: string, options: SchedulerOptions): Prom
       await taking.joined(waiting.signal);
       return schedulingOf(context, taking);
     } catch (error) {
-      await (taking?.shutdown(true) ?? hub.leave(name, undefined));
+      // That may take its time where etcd is out of reach; who takes part anew waits for it.
+      if (taking !== undefined) void taking.shutdown(true);
+      else if (entered) void hub.leave(name, undefined);
       throw error;
     } finally {
       release();

@@ -151,12 +151,12 @@ export class TakingPart implements Participant {
     const epoch = this.#epoch;
     const isKept = epoch !== undefined && epoch.lease !== epoch.session.lease && !withdraw;
     let at: number | undefined;
-    if (epoch !== undefined && this.#joinedAt > 0) {
+    if (epoch !== undefined) {
       await this.#hub.insist(endMs, async (signal) => {
         at = await this.#sayGoodbye(epoch, isKept, signal);
         await epoch.keeping?.abandon();
       });
-    } else await epoch?.keeping?.abandon();
+    }
     await this.#keys.stop();
     await this.#hub.leave(this.name, at);
   }
@@ -177,7 +177,8 @@ export class TakingPart implements Participant {
       });
     };
     let at: number | undefined;
-    for (let modRevision = this.#joinedAt; modRevision > 0;) {
+    // Behind a write of it that is under way, also where none is known to have happened: no key is of revision 1.
+    for (let modRevision = Math.max(1, this.#joinedAt); modRevision > 0;) {
       const done = await endCandidacy(modRevision).catch((error: unknown) => {
         // The lease that it was to be kept on is over, and it with that.
         if (asWorldError(error, { what: "end a candidacy" }).code === "SESSION_LOST") return undefined;

@@ -305,8 +305,8 @@ describe("options", () => {
       next: (event) => isSchedule(event) && told.push(event.value.hosts.join(" ")),
       error: () => undefined,
     });
-    await all[2]!.shutdown();
-    await worlds[2]!.scheduler("n", { ...pin("h3", "h4"), change: true });
+    const options = JSON.stringify({ ...pin("h3", "h4"), maxMoves: 1 });
+    await putRaw(etcd, keysOf(worlds[0]!).scheduler.options("n"), options);
     await until(all[3]!, ["h3", "h4"]);
     await eventually("it is told", () => told.at(-1) === "h3 h4");
     expect(told).toEqual(["h1 h2", "h1", "h3 h1", "h3", "h3 h4"]);
