@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import * as system from "node:fs/promises";
 import type { FsProgress, FsTransferOptions, FsTransferred } from "../api/fs.ts";
 import { chunkBytes } from "./engine/types.ts";
-import { addressOf } from "./engine/node.ts";
-import type { Draft, Entry, FileEntry, Reading } from "./engine/types.ts";
+import { bytesOf, chunkAddresses } from "./engine/node.ts";
+import type { Address, Draft, Entry, FileEntry, Reading } from "./engine/types.ts";
 import { aborted, FsError } from "./error.ts";
 import { contentOf, isSameContent, piecesOf } from "./local-content.ts";
 import { localVolume } from "./local.ts";
@@ -58,12 +58,11 @@ export async function uploadInto(draft: Draft, into: string, folder: string, opt
     }
   }
   let moved = 0;
-  const counting = async function* (pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer, undefined> {
-    for await (const piece of pieces) {
-      if (!(await draft.has(addressOf(piece), signal))) moved += piece.byteLength;
-      yield piece;
-    }
-    return undefined;
+  const written = new Set<Address>();
+  const isMoved = async (chunk: Address): Promise<boolean> => {
+    if (written.has(chunk)) return false;
+    written.add(chunk);
+    return !(await draft.has(chunk, signal));
   };
   const isUnchanged = async (path: string, { size, mode, mtimeMs }: Found): Promise<boolean> => {
     if (options.unchangedBefore === undefined || mtimeMs >= options.unchangedBefore) return false;
@@ -77,7 +76,8 @@ export async function uploadInto(draft: Draft, into: string, folder: string, opt
       counted.file(of.size, 0);
       return;
     }
-    const content = await draft.write(counting(piecesOf(`${folder}/${path}`, signal)), signal);
+    const content = await draft.write(piecesOf(`${folder}/${path}`, signal), signal);
+    for (const chunk of chunkAddresses(content)) if (await isMoved(chunk)) moved += bytesOf(chunk);
     const put = turn.then(async () => {
       const before = await there(path);
       counted.file(content.size, moved - counted.counts.moved);

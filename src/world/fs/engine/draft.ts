@@ -124,7 +124,7 @@ export class PinnedDraft implements Draft {
 
   async has(chunk: Address, signal?: AbortSignal): Promise<boolean> {
     this.#admit(signal);
-    return this.#upload.holds(chunk) || (await this.#objectsOfBase()).has(chunk);
+    return (await this.#objectsOfBase()).has(chunk);
   }
 
   async put(

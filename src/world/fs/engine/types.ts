@@ -133,7 +133,7 @@ export interface Draft extends Reading, AsyncDisposable {
   edit(from?: Content): Editing;
   /** The same for bytes that are there, or come. */
   write(bytes: Uint8Array | AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<Content>;
-  /** Whether the content with these chunks is in the tree that the draft began with, so that it needs no writing. */
+  /** Whether that chunk is in the tree that the draft began with, so that it needs no moving. */
   has(chunk: Address, signal?: AbortSignal): Promise<boolean>;
   /** Makes or replaces a file, a link, or an empty folder. */
   put(
