@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { command, examples, givenTo, groupOf } from "./command-words.ts";
 import { commonFlags, fsFlags, fsSettings, type FsSettings } from "./fs/settings.ts";
+import { QuorateError } from "../errors.ts";
 import type { Io } from "./io.ts";
 import { valueOf, type Flag, type Given } from "./options.ts";
 
@@ -90,6 +91,15 @@ const verbs: readonly Verb[] = [
   },
 ];
 
+/** It would be taken for folders of those names in another tree. @throws QuorateError INVALID_OPTION */
+function checkNoUri(args: readonly string[]): void {
+  const uri = args.find((arg) => /^(etcdfs|memory|file):/.test(arg));
+  if (uri === undefined) return;
+  throw new QuorateError("INVALID_OPTION", `Cannot do that: ${JSON.stringify(uri)} names a tree, and is given as a path`, {
+    hint: `name it with --tree ${uri}, and give a path in it, like /conf`,
+  });
+}
+
 export function addFs(program: Command, io: Io, done: (exitCode: number) => void): void {
   const group = groupOf(program, "fs", "trees of files that all hosts share");
   group.addHelpText(
@@ -104,6 +114,7 @@ A tree that nobody has written to is empty. The cluster is that of --endpoints, 
     if (verb.takes !== undefined) made.arguments(verb.takes);
     made.addHelpText("after", `${examples(...verb.examples.map((line) => `quorate ${line}`))}${verb.more ?? ""}`);
     made.action(async () => {
+      checkNoUri(made.args);
       const given = givenTo(made, all);
       done(await verb.act({ settings: fsSettings(given, io.env), given, args: made.args, io }));
     });

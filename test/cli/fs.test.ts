@@ -49,6 +49,15 @@ test("a file is written, read, listed, and had again as it was", async () => {
   expect((await fs("log -n 1")).out).toMatch(/^N +REVISION +BY +AT +ROOT\n2 +[0-9]+ +h1 +2.*Z +[0-9a-f]{64}-[0-9]+\n$/);
 });
 
+test("a URI given as a path is refused with the flag it belongs to, and no folder of its name is made", async () => {
+  for (const words of ["ls etcdfs:///fs/site", "put - etcdfs:///fs/site/motd", `sync . etcdfs:///fs/site`]) {
+    const { code, err } = await fs(words, input("hello"));
+    expect(code).toBe(2);
+    expect(err).toMatch(/names a tree, and is given as a path\n {2}hint: name it with --tree etcdfs:/);
+  }
+  expect((await fs("ls")).err).toBe("note: there is nothing in it\n");
+});
+
 test("-o json has one document, with these fields", async () => {
   const uri = "etcdfs:///fs/site";
   const put = await fs("put - /motd --tree site -o json", input("hello"));
