@@ -1,7 +1,28 @@
 import { Option, type Command } from "commander";
+import type { Io } from "./io.ts";
 import type { Flag, Given } from "./options.ts";
 
 /** How flags of ours become options of commander, and come back from there. */
+
+/** One command of a group, whose flags come to those settings. */
+export interface VerbOf<Settings> {
+  readonly name: string;
+  readonly aliases?: readonly string[];
+  /** As commander reads them: `<NAME> [VALUE]`. */
+  readonly takes?: string;
+  readonly does: string;
+  readonly flags?: readonly Flag<unknown>[];
+  readonly examples: readonly string[];
+  readonly more?: string;
+  readonly act: (called: CalledWith<Settings>) => Promise<number>;
+}
+
+export interface CalledWith<Settings> {
+  readonly settings: Settings;
+  readonly given: Given;
+  readonly args: readonly string[];
+  readonly io: Io;
+}
 
 /** A flag of one command, whose text is its value. */
 export const own = (name: string, takes: string | undefined, help: string): Flag<string> => ({

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { command, examples, givenTo, groupOf } from "./command-words.ts";
+import { command, examples, givenTo, groupOf, type VerbOf } from "./command-words.ts";
 import { commonFlags, fsFlags, fsSettings, type FsSettings } from "./fs/settings.ts";
 import { QuorateError } from "../errors.ts";
 import type { Io } from "./io.ts";
@@ -7,24 +7,7 @@ import { valueOf, type Flag, type Given } from "./options.ts";
 
 /** The words of `quorate fs`. What each command does is in `fs/`, loaded when it is called. */
 
-interface Verb {
-  readonly name: string;
-  readonly aliases?: readonly string[];
-  /** As commander reads them: `<FILE> [PATH]`. */
-  readonly takes?: string;
-  readonly does: string;
-  readonly flags?: readonly Flag<unknown>[];
-  readonly examples: readonly string[];
-  readonly more?: string;
-  readonly act: (called: Called) => Promise<number>;
-}
-
-interface Called {
-  readonly settings: FsSettings;
-  readonly given: Given;
-  readonly args: readonly string[];
-  readonly io: Io;
-}
+type Verb = VerbOf<FsSettings>;
 
 const commands = () => import("./fs/commands.ts");
 

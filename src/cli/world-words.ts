@@ -1,32 +1,16 @@
 import type { Command } from "commander";
 import { QuorateError } from "../errors.ts";
-import { command, examples, givenTo, groupOf } from "./command-words.ts";
+import { command, examples, givenTo, groupOf, type CalledWith, type VerbOf } from "./command-words.ts";
 import type { Io } from "./io.ts";
-import { valueOf, type Flag, type Given } from "./options.ts";
+import { valueOf } from "./options.ts";
 import type { Listed } from "./world/resources.ts";
 import type { Which } from "./world/strings.ts";
 import { commonFlags, exclude, filterGiven, flags, worldSettings, writeOptions, type WorldSettings } from "./world/settings.ts";
 
 /** The words of `quorate world`. What each command does is in `world/`, loaded when it is called. */
 
-interface Verb {
-  readonly name: string;
-  readonly aliases?: readonly string[];
-  /** As commander reads them: `<NAME> <VALUE>`. */
-  readonly takes?: string;
-  readonly does: string;
-  readonly flags?: readonly Flag<unknown>[];
-  readonly examples: readonly string[];
-  readonly more?: string;
-  readonly act: (called: Called) => Promise<number>;
-}
-
-interface Called {
-  readonly settings: WorldSettings;
-  readonly given: Given;
-  readonly args: readonly string[];
-  readonly io: Io;
-}
+type Verb = VerbOf<WorldSettings>;
+type Called = CalledWith<WorldSettings>;
 
 const filterFlags = [flags.kind, flags.name, flags.from];
 const scripts = `

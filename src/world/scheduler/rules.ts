@@ -3,15 +3,8 @@ import type { ScheduleRules } from "../api/scheduler.ts";
 import type { StrategyRule } from "./strategies/index.ts";
 
 /** What is stored of {@link ScheduleRules}: only what somebody has named, in one form. */
-export interface StoredRules {
+export interface StoredRules extends Omit<ScheduleRules, "strategy"> {
   readonly strategy?: StrategyRule;
-  readonly maxCount?: number;
-  readonly hostsFilter?: readonly string[];
-  readonly selector?: Readonly<Record<string, string>>;
-  readonly sessionTtl?: number;
-  readonly reuseLease?: boolean;
-  readonly persist?: boolean | { readonly grace: number };
-  readonly maxMoves?: number;
 }
 
 /** The same with its defaults: what a schedule keeps to. */
