@@ -63,18 +63,16 @@ test(
     const said: { host?: string; msg?: string; because?: string }[] = [];
     const logger = pino({ level: "warn" }, { write: (line: string) => said.push(JSON.parse(line) as object) });
     const sessionTtlMs = 120_000;
-    const one = await host("h1", { sessionTtlMs, logger });
-    const hosts = [
-      one,
-      await host("h2", { seeds: one.clientUrls, sessionTtlMs, logger }),
-      await host("h3", { seeds: one.clientUrls, sessionTtlMs, logger }),
-    ];
+    const hosts = await Promise.all(["h1", "h2", "h3"].map((name) => host(name, { sessionTtlMs, logger })));
     // Every client, the agents themselves too, reaches the servers through these; the servers reach each other directly.
     const proxies = await Promise.all(hosts.map(({ clientUrls }) => FaultyProxy.start(clientUrls[0])));
     onTestFinished(async () => {
       await Promise.all(proxies.map((proxy) => proxy[Symbol.asyncDispose]()));
     });
-    const agents = hosts.map((one, i) => start({ ...one, advertiseClientUrls: [proxies[i]?.url ?? ""] }));
+    const urls = proxies.map(({ url }) => url);
+    const agents = hosts.map((one, i) =>
+      start({ ...one, advertiseClientUrls: urls.slice(i, i + 1), seeds: i === 0 ? [] : urls.slice(0, 1) }),
+    );
     const settled = (): boolean =>
       agents.every((agent) => agent.status().role === "voter" && agent.status().leader !== undefined);
     await firstValueFrom(

@@ -25,7 +25,14 @@ function mayPass(error: unknown): boolean {
   return error instanceof QuorateError && (error.code === "SESSION_LOST" || error.code === "ETCD_REFUSED");
 }
 
-/** Between tries while etcd has no space. */
+/** What may pass while the same session goes on. */
+function passesInSession(error: unknown): boolean {
+  if (isNoSpace(error)) return true;
+  return isRetryable(error) && !(error instanceof QuorateError && error.code === "SESSION_LOST");
+}
+
+/** Between tries, and while etcd has no space. */
+const againMs = 250;
 const spaceMs = 1_000;
 
 /** How long after its time a lease may still be there: etcd looks twice a second, and a new raft leader later. */
@@ -119,7 +126,7 @@ export class Presence {
         if (!mayPass(error)) throw error;
         if (isNoSpace(error)) this.#waitsForSpace();
         else log.warn({ err: error }, "session lost; opening a new one");
-        await clock.sleep(isNoSpace(error) ? spaceMs : 250, signal);
+        await clock.sleep(isNoSpace(error) ? spaceMs : againMs, signal);
       }
     }
   }
@@ -193,7 +200,7 @@ export class Presence {
   }
 
   async #keepWritten(session: Session, signal: AbortSignal): Promise<never> {
-    const { view, clock } = this.#deps;
+    const { view, clock, log } = this.#deps;
     view.subscribe(this.#bell, signal, (key) => this.#written.has(key));
     const checkEveryMs = Math.max(session.ttlMs, 10_000);
     let checkAtMs = clock.nowMs() + checkEveryMs;
@@ -202,11 +209,18 @@ export class Presence {
       try {
         await this.#write(session, signal);
         this.#saidNoSpace = false;
+        if (clock.nowMs() >= checkAtMs) {
+          await this.#verify(session, signal);
+          checkAtMs = clock.nowMs() + checkEveryMs;
+          continue;
+        }
       } catch (error) {
-        // A lease that lives is worth more than news: without space nobody gets another one.
-        if (!isNoSpace(error)) throw error;
-        this.#waitsForSpace();
-        await clock.sleep(spaceMs, signal);
+        signal.throwIfAborted();
+        // A lease that lives is worth more than news: where writes fail nobody gets another one.
+        if (!passesInSession(error)) throw error;
+        if (isNoSpace(error)) this.#waitsForSpace();
+        else log.debug({ err: error }, "what this agent shows of itself could not be written; trying again");
+        await clock.sleep(isNoSpace(error) ? spaceMs : againMs, signal);
         continue;
       }
       await firstOf<void>(
@@ -214,10 +228,6 @@ export class Presence {
         (own) => this.#bell.wait(own),
         (own) => clock.sleep(Math.max(0, checkAtMs - clock.nowMs()), own),
       );
-      if (clock.nowMs() >= checkAtMs) {
-        await this.#verify(session, signal);
-        checkAtMs = clock.nowMs() + checkEveryMs;
-      }
     }
   }
 

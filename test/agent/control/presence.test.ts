@@ -10,6 +10,7 @@ import { keysUnder, type Keys } from "../../../src/keys.ts";
 import { ask } from "../../support/etcd-server.ts";
 import { startEtcd, type TestCluster } from "../../support/etcd-process.ts";
 import { eventually } from "../../support/eventually.ts";
+import { FaultyProxy } from "../../support/proxy.ts";
 import { agentRecord, silent } from "../lead/leader.ts";
 import { uuid } from "../lead/rows.ts";
 
@@ -26,6 +27,11 @@ function appearance(n: number, more: Partial<Appearance> = {}): Appearance {
   return { record, volunteer: "http://h1:2380", endpoints: undefined, leaving: undefined, converged: undefined, ...more };
 }
 
+interface Reach {
+  readonly ttlMs: number;
+  readonly endpoints: readonly string[];
+}
+
 /** An agent's presence, running, with what can be seen of it in etcd. */
 class Shown {
   readonly client: EtcdClient;
@@ -37,17 +43,21 @@ class Shown {
   readonly sessions: Session[] = [];
   /** What it warned of. */
   readonly warnings: string[] = [];
+  /** How often it tries again to write what it shows, on the same session. */
+  triesAgain = 0;
   readonly #over = new AbortController();
 
-  constructor(keys: Keys, first: Appearance, ttlMs = 2_000) {
+  constructor(keys: Keys, first: Appearance, { ttlMs = 2_000, endpoints = etcd.urls }: Partial<Reach> = {}) {
     this.keys = keys;
-    this.client = EtcdClient.create({ endpoints: etcd.urls, clock });
+    this.client = EtcdClient.create({ endpoints, clock });
     const view = new ControlView(keys);
     const { client } = this;
     const said = (line: string): void => {
-      this.warnings.push((JSON.parse(line) as { msg: string }).msg);
+      const { level, msg } = JSON.parse(line) as { level: number; msg: string };
+      if (level >= 40) this.warnings.push(msg);
+      if (msg.includes("could not be written; trying again")) this.triesAgain++;
     };
-    const log = pino({ level: "warn" }, { write: said });
+    const log = pino({ level: "debug" }, { write: said });
     this.presence = new Presence({ client, keys, hostname: "h1", clock, log, view, ttlMs }, first);
     const following = view.follow(client, { clock, log: silent }, this.#over.signal).catch(() => undefined);
     const during = (session: Session, signal: AbortSignal): Promise<never> => {
@@ -93,8 +103,8 @@ class Shown {
   }
 }
 
-function shown(first = appearance(1), keys = keysUnder(`/presence${++namespaces}`)): Shown {
-  return new Shown(keys, first);
+function shown(first = appearance(1), keys = keysUnder(`/presence${++namespaces}`), reach?: Partial<Reach>): Shown {
+  return new Shown(keys, first, reach);
 }
 
 const own = { "/quorate/agents/h1": undefined, "/volunteer/h1": "http://h1:2380" };
@@ -143,6 +153,20 @@ test("the whole namespace deleted, its keys are back while its lease lives", asy
   expect(agent.sessions).toHaveLength(1);
 });
 
+test("a write that fails costs no session: it is tried again while that lives", async () => {
+  await using proxy = await FaultyProxy.start(etcd.urls[0] ?? "");
+  const agent = shown(appearance(1), undefined, { ttlMs: 30_000, endpoints: [proxy.url] });
+  await eventually("it knows that all is written", () => agent.presence.written);
+  proxy.stall();
+  agent.presence.show({ endpoints: "http://h1:2379" });
+  await eventually("a write was given up", () => agent.triesAgain > 0);
+  proxy.heal();
+  await eventually("it is written", () => agent.presence.written, 15_000);
+  expect(await agent.value(agent.keys.endpoints.key("h1"))).toBe("http://h1:2379");
+  expect(agent.sessions).toHaveLength(1);
+  expect(agent.warnings).toEqual([]);
+});
+
 test("a session whose lease is revoked is followed by another one, and every key is back on its lease", async () => {
   const agent = shown(appearance(1, { endpoints: "http://h1:2379" }));
   const wanted = { ...own, "/endpoints/h1": undefined };
@@ -165,7 +189,7 @@ describe("a hostname that is taken", () => {
     await one.shows(own);
     const startMs = performance.now();
     // The newcomer's own session is of no interest.
-    const error = await new Shown(keys, appearance(2), 60_000).ended;
+    const error = await new Shown(keys, appearance(2), { ttlMs: 60_000 }).ended;
     expect(error).toBeInstanceOf(QuorateError);
     expect(error).toMatchObject({
       code: "DUPLICATE_HOSTNAME",
