@@ -1,5 +1,5 @@
 // npm test: set-up, then the tests and, beside them, the checks; `npm test -- test/chooser` runs a part, without the checks. With --full
-// also the slow ones, what asks etcd on every other etcd of the store as well, beside all that the rest of 100,000 lives of the simulation,
+// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones), beside all that the rest of 100,000 lives,
 // then the mutants, and last and alone the benchmarks, each of which fails when it misses its goal. QUORATE_TEST_LIVES lives are among the tests (2,000
 // by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in QUORATE_TEST_SUITES are fetched for it (those of Debian that
 // are older than the newest, by default).
@@ -45,11 +45,14 @@ try {
   if (full && part.length === 0) await ensureEtcdsOf(suites);
   if (full && part.length === 0 && lives.inAll > lives.amongTests) livesBeside = playLives();
   // The tests find what is given or in the store by themselves.
-  await testWith(etcd, etcd.from === "path");
+  await testWith(etcd, { tell: etcd.from === "path", slow: full });
   await tellChecks();
   if (full) {
     const others = listEtcds().filter(({ binary }) => binary !== etcd.binary);
-    for (const other of others) await testWith(other, true, part.length === 0 ? ofOneEtcd : []);
+    for (const other of others) {
+      // What they count to is counted to with the first one.
+      await testWith(other, part.length === 0 ? { tell: true, slow: false, without: ofOneEtcd } : { tell: true, slow: true });
+    }
     if (part.length === 0) {
       // Among the mutants one that takes too long counts as caught, and among the benchmarks as missed: nothing runs beside those.
       await tellLives();
@@ -113,10 +116,12 @@ async function tellLives() {
 
 /**
  * @param {{ binary: string, version: { text: string } }} etcd
- * @param {boolean} tell whether the tests would find another one
- * @param {readonly string[]} [without] folders of tests that are not to run
+ * @param {object} how
+ * @param {boolean} how.tell whether the tests would find another one
+ * @param {boolean} how.slow whether the slow ones are played as well
+ * @param {readonly string[]} [how.without] folders of tests that are not to run
  */
-async function testWith({ binary, version }, tell, without = []) {
+async function testWith({ binary, version }, { tell, slow, without = [] }) {
   console.error(`\ntesting with etcd ${version.text} (${binary})`);
   const folder = mkdtempSync(join(tmpdir(), "quorate-test-"));
   const file = join(folder, "results.json");
@@ -131,7 +136,7 @@ async function testWith({ binary, version }, tell, without = []) {
     const code = await runPart(`tests with etcd ${version.text}`, args, {
       ...process.env,
       ...(tell && { QUORATE_ETCD_BIN: binary }),
-      ...(full && { QUORATE_TEST_FULL: "1" }),
+      ...(slow && { QUORATE_TEST_FULL: "1" }),
       QUORATE_TEST_RUN: run,
       QUORATE_TEST_RESULTS: file,
       QUORATE_TEST_WITHOUT: without.join(","),

@@ -129,6 +129,11 @@ export async function putRaw({ url }: Pick<WorldEtcd, "url">, key: Bytes, value:
   return Number(header.revision);
 }
 
+/** Until the World's copy has what was written at that revision. No read that asks the cluster sees to that on every etcd. */
+export async function copyHas(world: World, revision: number): Promise<void> {
+  await eventually(`the copy is at ${revision}`, async () => (await world.str.get("a", { read: "local" })).revision >= revision);
+}
+
 export async function deleteRaw({ url }: Pick<WorldEtcd, "url">, key: Bytes): Promise<number> {
   const { header } = await ask<Answer>(url, "kv/deleterange", { key: base64(key) });
   return Number(header.revision);

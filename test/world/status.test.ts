@@ -1,6 +1,17 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { World, WorldStatus } from "../../src/world/index.ts";
-import { etcdOfWorlds, eventually, freshNamespace, keysOf, notText, putRaw, temporaryFolder, ways, worldOf } from "./fixture.ts";
+import {
+  copyHas,
+  etcdOfWorlds,
+  eventually,
+  freshNamespace,
+  keysOf,
+  notText,
+  putRaw,
+  temporaryFolder,
+  ways,
+  worldOf,
+} from "./fixture.ts";
 import type { WorldEtcd } from "./fixture.ts";
 import { openWorld } from "../../src/world/index.ts";
 
@@ -19,8 +30,8 @@ function told(world: World): { readonly all: WorldStatus[]; isOver: boolean } {
 
 test("status tells of the replica: where it is, of which cluster, how far; and a World without one reads directly, and why", async () => {
   const world = await worldOf(etcd, { replica: true });
-  await world.str.set("a", "1");
-  const { revision } = await world.str.get("a", { read: "linearizable" });
+  const { revision } = await world.str.set("a", "1");
+  await copyHas(world, revision);
   const { status } = world;
   expect(status).toMatchObject({
     ...{ state: "live", because: [], endpoints: [etcd.proxy.url], ageMs: 0, lost: undefined, foreign: undefined },
@@ -37,8 +48,7 @@ test("status$ tells the newest first, then that etcd is gone and why, that it is
   const world = await worldOf(etcd, { replica: true });
   const heard = told(world);
   expect(heard.all).toMatchObject([{ state: "live" }]);
-  for (let i = 0; i < 5; i++) await world.str.set("a", String(i));
-  await world.str.get("a", { read: "linearizable" });
+  for (let i = 0; i < 5; i++) await copyHas(world, (await world.str.set("a", String(i))).revision);
   expect(heard.all).toHaveLength(1);
   etcd.gone();
   const stale = await eventually("it is stale", () => heard.all.find(({ state }) => state === "stale"), 20_000);

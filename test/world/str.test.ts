@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import fc from "fast-check";
 import type { World } from "../../src/world/index.ts";
 import {
+  copyHas,
   etcdOfWorlds,
   eventually,
   keysOf,
@@ -112,8 +113,7 @@ describe("str.getSync", () => {
   test("malformed: a value of others that is not UTF-8 is refused with its key, whatever is beside it is read", async () => {
     const world = await worldOf(etcd);
     await putRaw(etcd, keysOf(world).strings.str("bad"), notText);
-    await world.str.set(name, "1");
-    await world.str.get(name, { read: "linearizable" });
+    await copyHas(world, (await world.str.set(name, "1")).revision);
     expect(world.str.getSync(name).value).toBe("1");
     const error = await failure(Promise.resolve().then(() => world.str.getSync("bad")));
     expect(error).toMatchObject({ code: "INVALID_VALUE", key: keysOf(world).strings.str("bad"), outcome: "none" });
@@ -213,7 +213,7 @@ describe("names", () => {
     const world = await worldOf(etcd);
     const { strings } = keysOf(world);
     const longest = "x".repeat(1_900 - strings.start.length);
-    await world.str.set(longest, "1");
+    await copyHas(world, (await world.str.set(longest, "1")).revision);
     expect((await world.str.get(longest)).value).toBe("1");
     expect(world.str.getSync(longest).value).toBe("1");
     const inMap = longest.slice("/h1".length);

@@ -4,7 +4,18 @@ import { config } from "rxjs";
 import { WorldError } from "../../src/world/index.ts";
 import type { HostEntry, ListEvent, ValueEvent, Watch, World } from "../../src/world/index.ts";
 import { etcdctlBinary } from "../support/etcd.ts";
-import { compact, etcdOfWorlds, eventually, keysOf, putRaw, watchedList, watchedValue, ways, worldOf } from "./fixture.ts";
+import {
+  compact,
+  copyHas,
+  etcdOfWorlds,
+  eventually,
+  keysOf,
+  putRaw,
+  watchedList,
+  watchedValue,
+  ways,
+  worldOf,
+} from "./fixture.ts";
 import type { WorldEtcd } from "./fixture.ts";
 import { failure } from "./suites.ts";
 
@@ -90,7 +101,7 @@ describe.each(ways)("what is told, $way", ({ replica }) => {
     await put(world, "2", "m", "h2");
     await put(world, "0", "m", "h0");
     const { revision } = await world.strmap.set("m", "1", { lease: "session" });
-    await world.strmap.get("m");
+    await copyHas(world, revision);
     const snapshot = await next(iterate(world.strmap.watch("m")));
     expect(snapshot).toMatchObject({
       kind: "snapshot",
@@ -104,8 +115,7 @@ describe.each(ways)("what is told, $way", ({ replica }) => {
 
   test("what was compacted away while it was cut off is told as the exact difference, once", async () => {
     const world = await worldOf(etcd, { replica });
-    for (const one of ["stays", "goes", "changes"]) await put(world, "old", "m", one);
-    await world.str.get("a", { read: "linearizable" });
+    for (const one of ["stays", "goes", "changes"]) await copyHas(world, await put(world, "old", "m", one));
     const told = watchedList(world.strmap.watch("m"), host);
     const iterated = watchedList(world.strmap.watch("m"), host, "iterating");
     const value = watchedValue(world.str.watch("a"));
@@ -183,8 +193,7 @@ test("a watch that is not live says for how long nothing was heard", async () =>
 describe.each(ways)("options, $way", ({ replica }) => {
   test("settle: what comes in one go is one event, with what was before and what is after", async () => {
     const world = await worldOf(etcd, { replica });
-    await put(world, "before", "m", "h1");
-    await world.str.get("a", { read: "linearizable" });
+    await copyHas(world, await put(world, "before", "m", "h1"));
     const settle = { minMs: 300, maxMs: 20_000 };
     const told = watchedList(world.strmap.watch("m", { settle }), host);
     const iterated = watchedList(world.strmap.watch("m", { settle }), host, "iterating");
@@ -216,8 +225,7 @@ describe.each(ways)("options, $way", ({ replica }) => {
 
   test("equal: what is equal to what was told last is not told, also over many steps, settled or coalesced", async () => {
     const world = await worldOf(etcd, { replica });
-    await put(world, "0");
-    await world.str.get("a", { read: "linearizable" });
+    await copyHas(world, await put(world, "0"));
     const equal = (a: string, b: string): boolean => Math.abs(Number(a) - Number(b)) < 10;
     const told = watchedValue(world.str.watch("a", { equal }));
     const iterated = watchedValue(world.str.watch("a", { equal, coalesce: true }), "iterating");
@@ -273,8 +281,7 @@ describe.each(ways)("options, $way", ({ replica }) => {
   test("coalesce: whoever iterates slowly gets what happened meanwhile as one event, also with a small buffer", async () => {
     const world = await worldOf(etcd, { replica });
     for (const options of [{}, { buffer: 1 }]) {
-      await put(world, "0");
-      await world.str.get("a", { read: "linearizable" });
+      await copyHas(world, await put(world, "0"));
       const iterator = iterate(world.str.watch("a", { coalesce: true, ...options }));
       expect(await nextData(iterator)).toMatchObject({ kind: "snapshot", value: "0" });
       // Whether it is there says another watch, which is told no earlier than those before it.

@@ -2,9 +2,20 @@ import { describe, expect, test } from "vitest";
 import { ReplicaWrites } from "../../../src/world/replica/index.ts";
 import { etcdVersions } from "../../support/etcd.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
-import { clientTo, clock, eventually, killFeeder, nameOf, replicaFolder, replicaOf, textOf, Told } from "./fixture.ts";
+import {
+  clientTo,
+  clock,
+  eventually,
+  killFeeder,
+  nameOf,
+  progressIsInOrder,
+  replicaFolder,
+  replicaOf,
+  textOf,
+  Told,
+} from "./fixture.ts";
 
-test("while etcd is gone local and session reads go on and say their age, linearizable ones are STALE, writes fail at once; then all is well", async () => {
+test("while etcd is gone local and session reads go on and say their age, linearizable ones fail, writes fail at once; then all is well", async () => {
   await using etcd = await startEtcd(1);
   const folder = await replicaFolder();
   const replica = await replicaOf({ endpoints: etcd.urls, folder });
@@ -20,7 +31,9 @@ test("while etcd is gone local and session reads go on and say their age, linear
   expect(session.revision).toBeGreaterThanOrEqual(written.revision);
   expect(session.ageMs).toBeGreaterThan(0);
   expect(textOf(replica.getSync(nameOf("a")))).toBe("1");
-  await expect(replica.get(nameOf("a"), { read: "linearizable", timeoutMs: 300 })).rejects.toMatchObject({ code: "STALE" });
+  // Where the copy cannot wait for the cluster's revision the cluster itself is asked.
+  const code = progressIsInOrder ? "STALE" : "UNREACHABLE";
+  await expect(replica.get(nameOf("a"), { read: "linearizable", timeoutMs: 300 })).rejects.toMatchObject({ code });
   const before = clock.nowMs();
   await expect(writes.put(nameOf("a"), "2")).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
   // At once: a call that is tried has 2 s.
@@ -38,7 +51,7 @@ test("while etcd is gone local and session reads go on and say their age, linear
   await writes.put(nameOf("a"), "3");
   expect(textOf((await replica.get(nameOf("a"))).entry)).toBe("3");
   expect(textOf((await later.get(nameOf("a"), { read: "linearizable" })).entry)).toBe("3");
-  expect(replica.metrics.directReads).toBe(0);
+  if (progressIsInOrder) expect(replica.metrics.directReads).toBe(0);
 });
 
 describe("a gap", () => {

@@ -305,6 +305,7 @@ describe("options", () => {
       next: (event) => isSchedule(event) && told.push(event.value.hosts.join(" ")),
       error: () => undefined,
     });
+    await eventually("the first is told", () => told.at(-1) === "h1 h2");
     const options = JSON.stringify({ ...pin("h3", "h4"), maxMoves: 1 });
     await putRaw(etcd, keysOf(worlds[0]!).scheduler.options("n"), options);
     await until(all[3]!, ["h3", "h4"]);
