@@ -115,8 +115,9 @@ describe.each(places)("damage to a page of the %s", (place) => {
         const text = read.entries.map((entry) => [entry.key, textOf(entry), entry.modRevision, entry.version]);
         const expected = there.entries.map(({ key, value, modRevision, version }) => [key, value, modRevision, version]);
         expect(text, `${place} ${kind}`).toEqual(expected);
+        // What is sound after all is read before there is a feeder.
+        const pid = await eventually("a feeder", () => replica.feederPid, 20_000);
         causes.push(Object.keys(replica.metrics.relists).join());
-        const pid = replica.feederPid;
         for (let i = 0; i < 20; i++) {
           if (i % 4 === 3) await client.del(nameOf(`small/${i * 100}`));
           else await client.put(nameOf(i % 2 === 0 ? `big/${i}` : `small/${i * 100}`), kind.repeat(i % 2 === 0 ? 500 : 1));
