@@ -150,7 +150,10 @@ export class Copy {
     return this.#view!.keyAt(part);
   }
 
-  /** For subscriptions, which need a log. Undefined while there is no file of a feeder. What is damaged is doubted, and read from the next file. */
+  /**
+   * For subscriptions, which need a log. Undefined while there is no file of a feeder. What is damaged is doubted, and read from the next
+   * file; its reads throw Damaged then.
+   */
   source(): Source | undefined {
     const reader = this.#reader;
     // While the bridge is ahead, the file would tell a watch what reads have left behind.
@@ -159,13 +162,22 @@ export class Copy {
       return {
         revision: this.#revisionOf(reader),
         history: reader.meta.history,
-        range: ({ start, end }) => reader.range(start, end),
-        changesAfter: (revision) => reader.changesAfter(revision),
+        range: ({ start, end }) => this.#orDoubt(() => reader.range(start, end)),
+        changesAfter: (revision) => this.#orDoubt(() => reader.changesAfter(revision)),
       };
     } catch (error) {
       if (!(error instanceof Damaged)) throw error;
       this.doubt("damaged", error.message);
       return undefined;
+    }
+  }
+
+  #orDoubt<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      if (error instanceof Damaged) this.doubt("damaged", error.message);
+      throw error;
     }
   }
 

@@ -77,6 +77,9 @@ class Feeder {
       onPosition: () => {
         this.#tellPosition();
       },
+      onDamaged: (why) => {
+        this.#distrust(why);
+      },
       onTooLarge: (why) => {
         this.#follow?.relist({ cause: "size", why });
       },
@@ -176,7 +179,11 @@ class Feeder {
       send(user, this.#position());
     });
     onMessages<ToFeeder>(user, (message) => {
-      if (message.kind === "want") this.#follow?.want(message.revision);
+      if (message.kind === "want") {
+        // It may be the file that has gone back, and not the cluster that is ahead.
+        this.#generations.verify();
+        this.#follow?.want(message.revision);
+      }
       // What is said of an earlier file is over.
       else if (message.file === this.#generations.name) this.#follow?.relist({ cause: message.cause, why: message.why });
     });
@@ -200,8 +207,12 @@ class Feeder {
       this.#tellState();
       return;
     }
+    this.#distrust(doubt);
+  }
+
+  #distrust(why: string): void {
     this.#generations.withdraw();
-    this.#follow?.relist({ cause: "damaged", why: doubt });
+    this.#follow?.relist({ cause: "damaged", why });
   }
 
   #leaveIfAlone(): void {

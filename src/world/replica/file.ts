@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { open } from "lmdb";
-import { encodeChanges, encodeEntry, SetHash } from "./entry.ts";
+import { Damaged, encodeChanges, encodeEntry, SetHash } from "./entry.ts";
 import type { RawChange, RawEntry } from "./entry.ts";
 import { decodeMeta, encodeMeta, envOptions, logKey, logRange, longestKey, metaKey, revisionOfLogKey } from "./format.ts";
 import type { Env, Meta } from "./format.ts";
@@ -14,35 +14,44 @@ export type NewMeta = Pick<Meta, "format" | "clusterId" | "namespace" | "history
 /**
  * One file, written: by one process, the feeder. Entries and the revision they belong to change together or not at all. Once a write
  * has thrown (a full disk) the file is still sound, and this object of no more use.
+ *
+ * Whoever opens a file of LMDB's writes into the lock file which transaction is the last (`mdb_env_open2` in lmdb 3.5.6), also where
+ * another one was committed since it looked: the next transaction would then begin from the one before, and what was committed be lost.
+ * So each begins with a look at what the last one has written: where that is gone, nothing is written, and all throw Damaged.
  */
 export class ReplicaFile {
   readonly path: string;
   readonly #env: Env;
   readonly #hash: SetHash;
   #meta: Meta;
+  /** What the last transaction has left of that in the file. */
+  #written: Buffer | undefined;
   /** Pieces of the log, oldest first. */
   readonly #log: { readonly revision: number; readonly bytes: number }[] = [];
   #logBytes = 0;
   /** Keys that no file can hold. */
   #skipped = 0;
 
-  private constructor(path: string, env: Env, meta: Meta) {
+  private constructor(path: string, env: Env, meta: Meta, written: Buffer | undefined) {
     this.path = path;
     this.#env = env;
     this.#meta = meta;
+    this.#written = written;
     this.#hash = new SetHash(meta.hash);
   }
 
   /** A new file, to be filled. Until `filled()` nobody may take it for a copy of anything. */
   static create(path: string, meta: NewMeta): ReplicaFile {
     const env = openEnv(path);
-    return new ReplicaFile(path, env, { ...meta, revision: 0, term: 0, count: 0, hash: [0, 0], heardMs: 0, logFrom: 0 });
+    const empty = { revision: 0, term: 0, count: 0, hash: [0, 0], heardMs: 0, logFrom: 0 } as const;
+    return new ReplicaFile(path, env, { ...meta, ...empty }, undefined);
   }
 
   /** A file that was found sound. Throws what LMDB throws. */
   static open(path: string): ReplicaFile {
     const env = openEnv(path);
-    const file = new ReplicaFile(path, env, decodeMeta(env.get(metaKey)));
+    const written = env.get(metaKey);
+    const file = new ReplicaFile(path, env, decodeMeta(written), written);
     for (const { key, value } of env.getRange(logRange)) file.#logged(revisionOfLogKey(key), value.length);
     return file;
   }
@@ -101,6 +110,12 @@ export class ReplicaFile {
     this.#commit({ ...known, revision: Math.max(this.#meta.revision, known.revision ?? 0) }, () => undefined);
   }
 
+  /** @throws Damaged where what was written last is gone */
+  verify(): void {
+    this.#env.resetReadTxn();
+    this.#look();
+  }
+
   /** Gives the places of readers that were killed free. */
   forgetDeadReaders(): void {
     this.#env.readerCheck();
@@ -112,10 +127,18 @@ export class ReplicaFile {
 
   #commit(changed: Partial<Meta>, write: () => void): void {
     this.#env.transactionSync(() => {
+      this.#look();
       write();
       this.#meta = { ...this.#meta, ...changed, hash: this.#hash.value };
-      this.#env.putSync(metaKey, encodeMeta(this.#meta));
+      this.#written = encodeMeta(this.#meta);
+      this.#env.putSync(metaKey, this.#written);
     });
+  }
+
+  #look(): void {
+    const written = this.#written;
+    if (written !== undefined && this.#env.get(metaKey)?.equals(written) !== true)
+      throw new Damaged("what was written to it last is gone");
   }
 
   #put(entry: RawEntry): void {

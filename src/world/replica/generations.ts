@@ -4,6 +4,7 @@ import type { IEvent } from "etcd3";
 import { QuorateError } from "../../errors.ts";
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
+import { Damaged } from "./entry.ts";
 import type { RawChange } from "./entry.ts";
 import { ReplicaFile } from "./file.ts";
 import { groupId, presentCluster } from "./folder.ts";
@@ -34,6 +35,8 @@ export interface GenerationsOptions {
   /** Something else than the position is to be told. */
   readonly onState: () => void;
   readonly onPosition: () => void;
+  /** The file in force is not what was written: another listing has to take its place. */
+  readonly onDamaged: (why: string) => void;
   /** The file takes more than it may, with its log and its free pages: another listing may take less. */
   readonly onTooLarge: (why: string) => void;
 }
@@ -147,7 +150,10 @@ export class Generations implements FollowTarget {
     this.#heardMs = this.#options.uptimeMs();
     if (changes.length > 0) {
       const from = this.#options.nowMs();
-      this.#file!.apply(changes, revision, this.#heardMs);
+      const done = this.#toFile((file) => {
+        file.apply(changes, revision, this.#heardMs);
+      });
+      if (!done) return;
       this.applied.ms += this.#options.nowMs() - from;
       this.applied.transactions++;
       this.applied.changes += changes.length;
@@ -171,7 +177,11 @@ export class Generations implements FollowTarget {
 
   heard({ term }: Position): void {
     this.#heardMs = this.#options.uptimeMs();
-    if (this.#file !== undefined && term > this.#file.meta.term) this.#file.note({ term, heardMs: this.#heardMs });
+    if (this.#file !== undefined && term > this.#file.meta.term) {
+      this.#toFile((file) => {
+        file.note({ term, heardMs: this.#heardMs });
+      });
+    }
     this.#options.onPosition();
   }
 
@@ -225,7 +235,29 @@ export class Generations implements FollowTarget {
 
   /** Keeps on disk what is known of quiet times, so that the next feeder resumes from there. */
   note(): void {
-    this.#file?.note({ revision: this.#revision, heardMs: this.#heardMs });
+    this.#toFile((file) => {
+      file.note({ revision: this.#revision, heardMs: this.#heardMs });
+    });
+  }
+
+  /** Finds out whether what was written last is still there: {@link GenerationsOptions.onDamaged}. */
+  verify(): void {
+    this.#toFile((file) => {
+      file.verify();
+    });
+  }
+
+  /** Whether it could be done, where there is a file. */
+  #toFile(use: (file: ReplicaFile) => void): boolean {
+    if (this.#file === undefined) return false;
+    try {
+      use(this.#file);
+      return true;
+    } catch (error) {
+      if (!(error instanceof Damaged)) throw error;
+      this.#options.onDamaged(error.message);
+      return false;
+    }
   }
 
   forgetDeadReaders(): void {
@@ -264,9 +296,9 @@ export class Generations implements FollowTarget {
 
   /** Leaves the file to the next feeder, sealed. */
   async close(): Promise<void> {
-    const [file, name] = [this.#file, this.#name];
-    if (file === undefined) return;
+    if (this.#file === undefined) return;
     this.note();
+    const [file, name] = [this.#file, this.#name];
     await file.close();
     // Withdrawn: there is a doubt about it.
     if (name !== undefined) await this.writeRecord(sealOf(file.path, file.meta));

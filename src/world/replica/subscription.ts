@@ -1,4 +1,5 @@
 import { QuorateError } from "../../errors.ts";
+import { Damaged } from "./entry.ts";
 import type { KeyRange } from "../../keys.ts";
 import type { Entry, EntryChange, LoggedChange } from "./entry.ts";
 import { revisionOfChange } from "./snapshot.ts";
@@ -95,7 +96,7 @@ export class Subscription implements Following {
         this.#again = false;
         const source = this.#source();
         if (source === undefined) return;
-        for (const news of this.#newsOf(source)) {
+        for (const news of this.#newsOrNothing(source)) {
           if (this.#isSettled()) return;
           await this.#onNews(news);
         }
@@ -107,6 +108,16 @@ export class Subscription implements Following {
 
   #isSettled(): boolean {
     return this.#settled;
+  }
+
+  /** Nothing from a source that turns out to be damaged: there will be another. */
+  #newsOrNothing(source: Source): ReplicaNews[] {
+    try {
+      return this.#newsOf(source);
+    } catch (error) {
+      if (error instanceof Damaged) return [];
+      throw error;
+    }
   }
 
   #newsOf(source: Source): ReplicaNews[] {

@@ -9,6 +9,7 @@ import { startEtcd } from "../../support/etcd-process.ts";
 import type { TestCluster } from "../../support/etcd-process.ts";
 import { runProgram } from "../../support/etcd-server.ts";
 import { Random } from "../../support/random.ts";
+import { forgetLast } from "./forgotten.ts";
 import { pageOf, pageSize, places } from "./pages.ts";
 import {
   clientTo,
@@ -183,6 +184,33 @@ test("a file that is damaged while its feeder lives is not opened by the next pr
   const there = await client.range(strings);
   expect((await first.range(strings, { read: "linearizable" })).entries.length).toBe(there.entries.length);
 });
+
+test.each(["the next change", "a read that waits for more"])(
+  "what LMDB has forgotten of a file is found with %s: it is listed anew, and watches are told all the same",
+  async (what) => {
+    const folder = await replicaFolder();
+    const replica = await replicaOf({ endpoints: etcd.urls, folder });
+    const name = (n: number): string => nameOf(`forgotten/${what}/${n}`);
+    const told = new Told(replica, { start: nameOf(`forgotten/${what}/`), end: nameOf(`forgotten/${what}0`) });
+    await eventually("the snapshot", () => told.snapshots === 1);
+    await client.put(name(1), "1");
+    const { revision } = await client.put(name(2), "2");
+    await eventually("it is told", () => told.revision >= revision);
+    await forgetLast(join(folder, (await new ReplicaFolder(folder).record())!.file));
+    if (what === "the next change") await client.put(name(1), "3");
+    else {
+      await client.put("/elsewhere", "1");
+      expect(textOf((await replica.get(name(2), { read: "linearizable" })).entry)).toBe("2");
+    }
+    await eventually("another listing", () => replica.metrics.relists.damaged === 1);
+    expect(replica.status.lastRelist?.why).toBe("what was written to it last is gone");
+    const last = (await client.put(name(3), "4")).revision;
+    await eventually("all is told", () => told.revision >= last);
+    expect(told.wrong).toEqual([]);
+    const { entries } = await client.range({ start: nameOf(`forgotten/${what}/`), end: nameOf(`forgotten/${what}0`) });
+    expect([...told.entries].map(([key, entry]) => [key, textOf(entry)])).toEqual(entries.map(({ key, value }) => [key, value]));
+  },
+);
 
 test("a feeder is killed again and again in the middle of applying: never a torn state, no change is lost or repeated", async () => {
   const folder = await replicaFolder();

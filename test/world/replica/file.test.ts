@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { decodeEntry, encodeEntry } from "../../../src/world/replica/entry.ts";
+import { Damaged, decodeEntry, encodeEntry } from "../../../src/world/replica/entry.ts";
 import type { RawChange, RawEntry } from "../../../src/world/replica/entry.ts";
 import { ReplicaFile } from "../../../src/world/replica/file.ts";
 import { formatVersion } from "../../../src/world/replica/format.ts";
@@ -9,6 +9,7 @@ import { probe } from "../../../src/world/replica/programs.ts";
 import { ReplicaFolder } from "../../../src/world/replica/folder.ts";
 import { FileReader } from "../../../src/world/replica/snapshot.ts";
 import { temporaryFolder } from "../../support/etcd-server.ts";
+import { forgetLast } from "./forgotten.ts";
 
 const meta = { format: formatVersion, clusterId: "c1", namespace: "/_mgmt", history: "h1", bootId: "b1" };
 
@@ -68,6 +69,25 @@ describe("a file", () => {
     expect(seen).toEqual([11, 12, -14]);
     expect(reader.changesAfter(12)!.length).toBe(1);
     expect(reader.changesAfter(9)).toBeUndefined();
+    await reader.close();
+    await file.close();
+  });
+
+  test("where LMDB forgets the last transaction, as it may when another process opens the file, nothing is written over it", async () => {
+    const path = join(await temporaryFolder(), "a.mdb");
+    const file = ReplicaFile.create(path, meta);
+    file.filled(10, 2, 0);
+    file.apply([put("/k", "1", 11)], 11, 0);
+    file.apply([put("/k", "2", 12)], 12, 0);
+    file.verify();
+    await forgetLast(path);
+    const reader = new FileReader(path);
+    expect(reader.meta.revision, "it is as if it had never been").toBe(11);
+    expect(() => file.verify()).toThrow(Damaged);
+    expect(() => file.apply([put("/k", "3", 13)], 13, 0)).toThrow(Damaged);
+    expect(() => file.note({ revision: 14 })).toThrow(Damaged);
+    reader.refresh();
+    expect([reader.meta.revision, reader.changesAfter(10)!.length]).toEqual([11, 1]);
     await reader.close();
     await file.close();
   });
