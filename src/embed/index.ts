@@ -4,6 +4,7 @@
  *
  * @module
  */
+export * from "./config/index.ts";
 export { EtcdServer } from "./server.ts";
 export type { Boot, EtcdServerOptions, InitialMember } from "./options.ts";
 export { serverDefaults } from "./options.ts";
