@@ -98,13 +98,7 @@ class Reading {
   readonly #lines: LineCounter;
   readonly #document: Document;
 
-  constructor(
-    yaml: Yaml,
-    config: Config,
-    path: string,
-    lines: LineCounter,
-    document: Document,
-  ) {
+  constructor(yaml: Yaml, config: Config, path: string, lines: LineCounter, document: Document) {
     this.#yaml = yaml;
     this.#config = config;
     this.#path = path;
