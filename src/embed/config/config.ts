@@ -7,7 +7,7 @@ import { addressOf } from "./urls.ts";
 import { validate } from "./validate.ts";
 
 /**
- * An etcd server's configuration: every field, and what Go's package `embed` can do with it. Those of the reference, Go's package `embed` of etcd 3.3, have its defaults. Newer ones
+ * An etcd server's configuration: the fields that are flags, and what Go's package `embed` can do with them. Those of the reference, Go's package `embed` of etcd 3.3, have its defaults. Newer ones
  * are undefined until they are set, which leaves them to the etcd that runs. Which flag of which etcd each of them is, and what it is
  * called in a configuration file, says the table `fields`.
  *
@@ -232,18 +232,14 @@ export class Config {
    * The members that a new cluster begins with, by name, and the token that tells it from others: with a discovery URL only this member is
    * known, and the token is that URL.
    *
-   * @throws ConfigError InvalidInitialCluster; ConflictBootstrapFlags where DNS is to say it, which has to be asked
+   * @throws ConfigError InvalidInitialCluster, also where DNS is to say it: it is not asked from here
    */
   peerURLsMapAndToken(): { readonly urlsMap: ReadonlyMap<string, readonly string[]>; readonly token: string } {
     if (this.durl !== "") return { urlsMap: new Map([[this.name, [...this.apUrls]]]), token: this.durl };
     if (this.dnsCluster !== "")
-      throw new ConfigError(
-        "ConflictBootstrapFlags",
-        `Cannot tell the members: the SRV records of ${this.dnsCluster} name them`,
-        {
-          field: "dnsCluster",
-        },
-      );
+      throw new ConfigError("InvalidInitialCluster", `Cannot tell the members: the SRV records of ${this.dnsCluster} name them`, {
+        field: "dnsCluster",
+      });
     return { urlsMap: initialMembers(this.initialCluster), token: this.initialClusterToken };
   }
 }

@@ -13,7 +13,7 @@ import { fields, type FieldPath, type TLSSide } from "./table.ts";
 import { checkBindURLs, checkHostURLs } from "./urls.ts";
 import { valueOf, whyNot } from "./values.ts";
 
-/** By the reference's rules and in its order. @throws ConfigError */
+/** By the reference's rules, and those by which etcd itself would end at its start. @throws ConfigError */
 export function validate(config: Config): void {
   checkKinds(config);
   checkBindURLs(config.lpUrls, "lpUrls");

@@ -134,7 +134,8 @@ describe("methods", () => {
     });
     config.durl = "";
     config.dnsCluster = "example.com";
-    expect(() => config.peerURLsMapAndToken()).toThrow("SRV records");
+    const error = { error: "InvalidInitialCluster", field: "dnsCluster" };
+    expect(() => config.peerURLsMapAndToken()).toThrow(expect.objectContaining(error));
   });
 });
 
