@@ -244,17 +244,21 @@ export async function forEach<T, R>(
 function failureOfMany(settled: readonly PromiseSettledResult<unknown>[]): unknown {
   const failures = settled.flatMap((one): unknown[] => (one.status === "rejected" ? [one.reason] : []));
   const [first] = failures;
-  if (failures.length < settled.length) return new PartlyWritten(first, settled.length - failures.length, settled.length);
-  return failures.find((one) => one instanceof QuorateError && one.code === "OUTCOME_UNKNOWN") ?? first;
+  const written = settled.length - failures.length;
+  if (written > 0) return new PartlyWritten(first, written, settled.length);
+  const unknown = failures.find((one) => one instanceof QuorateError && one.code === "OUTCOME_UNKNOWN");
+  if (unknown !== undefined && settled.length > 1) return new PartlyWritten(unknown, 0, settled.length);
+  return unknown ?? first;
 }
 
-/** Some of many writes happened. */
+/** Some of many writes happened, or may have. */
 export class PartlyWritten extends Error {
+  /** Those that are known to have happened. */
   readonly written: number;
   readonly all: number;
 
   constructor(cause: unknown, written: number, all: number) {
-    super(`${written} of ${all} were written`, { cause });
+    super(`${written} of ${all} are known to be written`, { cause });
     this.written = written;
     this.all = all;
   }

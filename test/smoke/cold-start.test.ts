@@ -42,6 +42,17 @@ test(
     for (const agent of again) expect(agent.lines.map(({ msg }) => msg)).toContain("continuing with own data");
     await fleet.settled(5, ["h1"]);
     expect(await fleet.members("h1")).toEqual(before);
+    // An agent is ready once it is connected, through any of them: its own server may take longer.
+    for (const host of five)
+      await eventually(
+        `${host} serves`,
+        () =>
+          fleet.get(host, "/after").then(
+            (value) => value === "yes",
+            () => false,
+          ),
+        30_000,
+      );
     for (let i = 0; i < 100; i++) expect(await fleet.get(five[i % 5] ?? "", `/kept/${i}`)).toBe(String(i));
   },
 );

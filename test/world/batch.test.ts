@@ -182,6 +182,7 @@ test("where all of a call's writes fail, one that may have happened is what is t
   const unknown = new WorldError("OUTCOME_UNKNOWN", "Cannot write b for certain", { outcome: "unknown" });
   const failAll = (...errors: readonly WorldError[]): Promise<unknown> =>
     forEach(errors, new AbortController().signal, (error) => Promise.reject(error));
-  await expect(failAll(conflict, unknown)).rejects.toBe(unknown);
+  await expect(failAll(conflict, unknown)).rejects.toMatchObject({ cause: unknown, written: 0, all: 2 });
+  await expect(failAll(unknown)).rejects.toBe(unknown);
   await expect(failAll(conflict, conflict)).rejects.toBe(conflict);
 });

@@ -527,7 +527,7 @@ describe("many resources", () => {
     await interrupt(world, lock.key);
     const error = await exporting;
     expect(error).toMatchObject({ outcome: "unknown", data: { all: some } });
-    expect((error as Error).message).toMatch(/^Cannot export 2000 resources: [0-9]+ of 2000 were written, and then /);
+    expect((error as Error).message).toMatch(/^Cannot export 2000 resources: [0-9]+ of 2000 are known to be written, and then /);
     own.back();
     const done = await world.resource.export(list, { timeoutMs: 30_000 });
     expect(done.items.some(({ changed }) => changed)).toBe(true);

@@ -51,7 +51,7 @@ export async function batch(
     } catch (error) {
       if (!(error instanceof PartlyWritten)) throw error;
       const cause = context.failure(error.cause, doing, options);
-      const message = `Cannot write the whole batch: ${error.written} of ${error.all} were written, and then ${cause.message}`;
+      const message = `Cannot write the whole batch: ${error.written} of ${error.all} are known to be written, and then ${cause.message}`;
       const { code, retryable, hint, key } = cause;
       throw new WorldError(code, message, {
         retryable,

@@ -222,7 +222,7 @@ async function limited<T>(
     if (!(error instanceof PartlyWritten)) throw error;
     const cause = context.failure(error.cause, doing, options);
     const { code, retryable, hint } = cause;
-    const message = `Cannot ${doing.what}: ${error.written} of ${error.all} were written, and then ${cause.message}`;
+    const message = `Cannot ${doing.what}: ${error.written} of ${error.all} are known to be written, and then ${cause.message}`;
     throw new WorldError(code, message, {
       retryable,
       hint,
