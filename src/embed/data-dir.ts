@@ -23,14 +23,20 @@ export interface DataDir {
 }
 
 /**
- * Takes a data dir for one server.
+ * Takes a data dir for one server. `walDir`: where its log is, if not in there.
  *
  * @throws QuorateError DATA_DIR_IN_USE, DATA_DIR_UNUSABLE.
  */
-export async function openDataDir(dir: string, clock: Clock, signal: AbortSignal, log?: Logger): Promise<DataDir> {
+export async function openDataDir(
+  dir: string,
+  clock: Clock,
+  signal: AbortSignal,
+  log?: Logger,
+  walDir?: string,
+): Promise<DataDir> {
   const lock = await lockDataDir(dir, clock, signal, log);
   try {
-    const state = await inspectDataDir(dir);
+    const state = await inspectDataDir(dir, walDir);
     if (state === "damaged") throw damaged(dir);
     const hasData = state === "has-data";
     if (hasData) await assertUnused(dir);
@@ -42,14 +48,14 @@ export async function openDataDir(dir: string, clock: Clock, signal: AbortSignal
       prepare: async () => {
         if (hasData) return;
         await writeFile(firstStart(dir), "");
-        await clearFirstStart(dir);
+        await clearFirstStart(dir, walDir);
         await mkdir(dir, { recursive: true, mode: 0o700 });
       },
       booted: () => rm(firstStart(dir), { force: true }),
       close: async () => {
         try {
           if (await exists(firstStart(dir))) {
-            await clearFirstStart(dir);
+            await clearFirstStart(dir, walDir);
             await rm(firstStart(dir), { force: true });
           }
         } catch (error) {
@@ -71,14 +77,14 @@ async function assertUnused(dir: string): Promise<void> {
 }
 
 /**
- * Looks at a data dir as etcd lays it out: `member/snap/db` and `member/wal/*.wal` belong together. A first start that did not
- * get as far as a log leaves nothing that counts: `empty`.
+ * Looks at a data dir as etcd lays it out: `member/snap/db` and `member/wal/*.wal`, or `*.wal` in a folder of their own, belong together. A
+ * first start that did not get as far as a log leaves nothing that counts: `empty`.
  */
-export async function inspectDataDir(dir: string): Promise<DataDirState> {
+export async function inspectDataDir(dir: string, walDir = ""): Promise<DataDirState> {
   const entries = await entriesOf(dir);
   if (entries === undefined) return "absent";
   const snap = (await entriesOf(join(dir, "member", "snap"))) ?? [];
-  const wal = (await entriesOf(join(dir, "member", "wal"))) ?? [];
+  const wal = (await entriesOf(walFolder(dir, walDir))) ?? [];
   const hasWal = wal.some((name) => name.endsWith(".wal"));
   if (hasWal) return snap.includes("db") ? "has-data" : "damaged";
   if (snap.length === 0 && wal.length === 0) return "empty";
@@ -90,9 +96,13 @@ function firstStart(dir: string): string {
   return `${dir}.first-start`;
 }
 
-async function clearFirstStart(dir: string): Promise<void> {
-  const wal = (await entriesOf(join(dir, "member", "wal"))) ?? [];
+async function clearFirstStart(dir: string, walDir = ""): Promise<void> {
+  const wal = (await entriesOf(walFolder(dir, walDir))) ?? [];
   if (!wal.some((name) => name.endsWith(".wal"))) await rm(join(dir, "member"), { recursive: true, force: true });
+}
+
+function walFolder(dir: string, walDir: string): string {
+  return walDir === "" ? join(dir, "member", "wal") : walDir;
 }
 
 function damaged(dir: string): QuorateError {

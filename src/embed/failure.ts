@@ -12,7 +12,11 @@ const staleReasons =
   /member count is unequal|error validating peerURLs|unmatched member|cannot fetch cluster info from peer urls/;
 
 /** What a server that ended before it served has to tell. */
-export async function whyGone(options: EtcdServerOptions, etcd: EtcdProcess, exit: ServerExit): Promise<Error> {
+export async function whyGone(
+  options: Pick<EtcdServerOptions, "name" | "binary" | "listenClientUrls" | "listenPeerUrls">,
+  etcd: EtcdProcess,
+  exit: ServerExit,
+): Promise<Error> {
   const { name, binary, listenClientUrls, listenPeerUrls } = options;
   const { reason } = etcd.reading;
   if (etcd.spawnError !== undefined || exit.code === 126 || exit.code === 127) {

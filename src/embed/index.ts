@@ -5,6 +5,8 @@
  * @module
  */
 export * from "./config/index.ts";
+export { startEtcd } from "./etcd.ts";
+export type { Etcd, StartEtcdOptions } from "./etcd.ts";
 export { EtcdServer } from "./server.ts";
 export type { Boot, EtcdServerOptions, InitialMember } from "./options.ts";
 export { serverDefaults } from "./options.ts";

@@ -83,7 +83,7 @@ export class LogReading {
     if (this.lastLines.length > linesKept) this.lastLines.shift();
     const error = line.fields["error"];
     if (line.level === "fatal") this.#fatal ??= typeof error === "string" ? error : line.msg;
-    if (!raw.startsWith("{") && raw !== "") this.#firstPlain ??= raw;
+    if (!raw.startsWith("{") && !raw.startsWith("[WARNING]") && raw !== "") this.#firstPlain ??= raw;
     this.memberId ??= idIn(line.fields["local-member-id"], line.fields["cluster-id"] !== undefined);
     if (this.memberId !== undefined) this.clusterId ??= idIn(line.fields["cluster-id"], true);
     // 3.4 has no "ready" line; the other one is written by the same goroutine a moment later in all versions.

@@ -24,6 +24,10 @@ export interface ProcessOptions {
   /** Stays open in the child, as descriptor 3. */
   readonly fd: number;
   readonly log: Logger | undefined;
+  /** Working folder; ours by default. */
+  readonly cwd?: string;
+  /** Gets each line of its log as it wrote it. */
+  readonly onLine?: (raw: string) => void;
 }
 
 const linesReplayed = 50;
@@ -51,6 +55,7 @@ export class EtcdProcess {
       detached: true,
       stdio: ["ignore", "ignore", "pipe", options.fd],
       env: { ...options.env, PATH: systemPath },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     let ready = (): void => undefined;
     const served = new Promise<undefined>((resolve) => {
@@ -59,6 +64,7 @@ export class EtcdProcess {
     const splitter = new LineSplitter((raw) => {
       const line = this.reading.read(raw);
       if (options.log) relog(options.log, line);
+      options.onLine?.(raw);
       this.#lines.next(line);
       if (this.reading.ready) ready();
     });

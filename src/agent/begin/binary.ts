@@ -1,7 +1,5 @@
 import type { Logger } from "pino";
-import { QuorateError, messageOf, type ErrorCode } from "../../errors.ts";
-import { etcdVersion } from "../../embed/index.ts";
-import { findEtcd } from "../../embed/store.mjs";
+import { findBinary } from "../../embed/find.ts";
 import type { EtcdClient, Membership } from "../../etcd/index.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 
@@ -15,27 +13,11 @@ export interface Binary {
 
 /** @throws QuorateError NO_ETCD, INVALID_ETCD */
 export async function chooseBinary(options: ResolvedOptions, log: Logger, signal: AbortSignal): Promise<Binary> {
-  try {
-    const found = await findEtcd({
-      etcdBin: options.etcdBin,
-      log: (line) => {
-        log.info(line);
-      },
-      signal,
-    });
-    if (found.warning !== undefined) log.warn({ etcd: found.binary }, found.warning);
-    const { major, minor, text } = await etcdVersion(found.binary);
-    return { path: found.binary, version: text, major, minor };
-  } catch (error) {
-    signal.throwIfAborted();
-    if (error instanceof QuorateError) throw error;
-    const { code, hint } = error as { code?: unknown; hint?: unknown };
-    if (code !== "NO_ETCD" && code !== "INVALID_ETCD") throw error;
-    throw new QuorateError(code satisfies ErrorCode, messageOf(error), {
-      cause: (error as Error).cause,
-      ...(typeof hint === "string" ? { hint } : {}),
-    });
-  }
+  const {
+    path,
+    version: { major, minor, text },
+  } = await findBinary(options.etcdBin, log, signal);
+  return { path, version: text, major, minor };
 }
 
 /** Why this etcd cannot serve in that cluster; undefined when it can. An older minor version than the cluster's dies on joining. */

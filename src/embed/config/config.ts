@@ -1,15 +1,22 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { networkInterfaces } from "node:os";
+import type { Server } from "@grpc/grpc-js";
 import * as is from "./constants.ts";
-import { ConfigError } from "./error.ts";
+import { dnsCluster } from "./dns.ts";
 import { initialMembers } from "./initial-cluster.ts";
-import { type TLSInfo, newTLSInfo } from "./tls-info.ts";
+import { type LogSetup, setupLogging } from "./logging.ts";
+import { selfCert } from "./self-cert.ts";
+import { type TLSInfo, isEmptyTLS, newTLSInfo } from "./tls-info.ts";
 import { addressOf } from "./urls.ts";
 import { validate } from "./validate.ts";
 
+/** Answers what is asked for over HTTP. Over HTTP/2 it gets Node's compatible request and response. */
+export type UserHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
+
 /**
- * An etcd server's configuration: the fields that are flags, and what Go's package `embed` can do with them. Those of the reference, Go's package `embed` of etcd 3.3, have its defaults. Newer ones
- * are undefined until they are set, which leaves them to the etcd that runs. Which flag of which etcd each of them is, and what it is
- * called in a configuration file, says the table `fields`.
+ * An etcd server's configuration, and what can be done with it. The fields of the reference, Go's package `embed` of etcd 3.3, have its
+ * defaults. Newer ones are undefined until they are set, which leaves them to the etcd that runs. Which flag of which etcd each of them is,
+ * and what it is called in a configuration file, says the table `fields`.
  *
  * URLs are strings as etcd writes them, durations are Go's ("5m", "1h30m", "300ms").
  */
@@ -180,6 +187,15 @@ export class Config {
   /** Prefix under which the v3 store serves v2 requests. */
   experimentalEnableV2V3 = "";
 
+  // Extension.
+  /**
+   * Who answers on the client URLs for a path, and for all below it where it ends with a slash; the longest that fits. What etcd itself
+   * answers cannot be taken from it. On a plain URL they answer HTTP/1 alone, as the reference's do: HTTP/2 is gRPC there.
+   */
+  userHandlers: Readonly<Record<string, UserHandler>> = {};
+  /** Adds gRPC services that answer on the client URLs beside etcd's own. Called once, before etcd starts. */
+  serviceRegister: ((server: Server) => void) | undefined;
+
   /**
    * Checks what can be known before anything starts, by the reference's rules. What is wrong first is told.
    *
@@ -187,6 +203,26 @@ export class Config {
    */
   validate(): void {
     validate(this);
+  }
+
+  /**
+   * With `clientAutoTLS` and no certificate of one's own: makes this server one, in the folder `fixtures/client` of its data, good for
+   * `selfSignedCertValidity` years (default 1), or takes the one that is there, and sets `clientTLSInfo` to it. Otherwise nothing.
+   */
+  async clientSelfCert(): Promise<void> {
+    if (this.clientAutoTLS && isEmptyTLS(this.clientTLSInfo))
+      Object.assign(this.clientTLSInfo, await selfCert(this, "client", this.lcUrls));
+  }
+
+  /** As `clientSelfCert`, for `peerAutoTLS`, `peerTLSInfo` and the folder `fixtures/peer`. */
+  async peerSelfCert(): Promise<void> {
+    if (this.peerAutoTLS && isEmptyTLS(this.peerTLSInfo))
+      Object.assign(this.peerTLSInfo, await selfCert(this, "peer", this.lpUrls));
+  }
+
+  /** Where the log goes by `logOutput` or `logOutputs`: what etcd writes to itself, and what this process writes for it. */
+  setupLogging(): LogSetup {
+    return setupLogging(this);
   }
 
   /** The `initialCluster` of this member alone, under that name; `""`: under the default name. `""` where it advertises no peer URL. */
@@ -230,17 +266,14 @@ export class Config {
 
   /**
    * The members that a new cluster begins with, by name, and the token that tells it from others: with a discovery URL only this member is
-   * known, and the token is that URL.
+   * known, and the token is that URL. With `dnsCluster` they are asked of DNS.
    *
-   * @throws ConfigError InvalidInitialCluster, also where DNS is to say it: it is not asked from here
+   * @throws ConfigError InvalidInitialCluster, also where DNS names no members, or this one is not among them
    */
-  peerURLsMapAndToken(): { readonly urlsMap: ReadonlyMap<string, readonly string[]>; readonly token: string } {
+  async peerURLsMapAndToken(): Promise<{ readonly urlsMap: ReadonlyMap<string, readonly string[]>; readonly token: string }> {
     if (this.durl !== "") return { urlsMap: new Map([[this.name, [...this.apUrls]]]), token: this.durl };
-    if (this.dnsCluster !== "")
-      throw new ConfigError("InvalidInitialCluster", `Cannot tell the members: the SRV records of ${this.dnsCluster} name them`, {
-        field: "dnsCluster",
-      });
-    return { urlsMap: initialMembers(this.initialCluster), token: this.initialClusterToken };
+    const cluster = this.dnsCluster === "" ? this.initialCluster : await dnsCluster(this);
+    return { urlsMap: initialMembers(cluster), token: this.initialClusterToken };
   }
 }
 

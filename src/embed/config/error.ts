@@ -11,6 +11,7 @@ export type ConfigErrorName =
   | "InvalidElectionTimeout"
   | "InvalidCompaction"
   | "IncompleteTLS"
+  | "InvalidHandler"
   | "InvalidValue"
   | "UnknownOption"
   | "UnreadableFile"

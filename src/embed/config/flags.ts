@@ -29,7 +29,7 @@ export function flagsOf(config: Config, version: Pick<BinaryVersion, "major" | "
   const open: string[] = [];
   for (const [path, spec] of Object.entries(fields) as [FieldPath, (typeof fields)[FieldPath]][]) {
     const value = valueOf(config, path);
-    if (value === undefined || isEqualValue(value, valueOf(defaults, path))) continue;
+    if (value === undefined || (isEqualValue(value, valueOf(defaults, path)) && !isNeeded(path, config, defaults))) continue;
     const flag = spec.flags[minor];
     if (flag === undefined) throw unsupported(path, version.text);
     if (flag === gates) open.push(`${spec.gate ?? path}=${textOf(value)}`);
@@ -38,6 +38,11 @@ export function flagsOf(config: Config, version: Pick<BinaryVersion, "major" | "
   }
   if (open.length > 0) flags.push(`--${gates}=${open.join(",")}`);
   return flags;
+}
+
+/** Where clients are listened for elsewhere, etcd's program wants to be told what is advertised, even what it would be by default. */
+function isNeeded(path: FieldPath, config: Config, defaults: Config): boolean {
+  return path === "acUrls" && !isEqualValue(config.lcUrls, defaults.lcUrls);
 }
 
 function textOf(value: Exclude<Value, undefined>): string {

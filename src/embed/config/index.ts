@@ -1,9 +1,13 @@
 export { Config, newConfig } from "./config.ts";
+export type { UserHandler } from "./config.ts";
 export * from "./constants.ts";
+export { dnsCluster, dnsEndpoints } from "./dns.ts";
 export { ConfigError } from "./error.ts";
 export type { ConfigErrorName } from "./error.ts";
 export { configFromFile } from "./file.ts";
 export { flagsOf } from "./flags.ts";
+export type { LogSetup } from "./logging.ts";
+export { initialMembers } from "./initial-cluster.ts";
 export { fields } from "./table.ts";
 export type { FieldPath, FieldSpec, Minor } from "./table.ts";
 export type { TLSInfo } from "./tls-info.ts";

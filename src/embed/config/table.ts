@@ -11,8 +11,8 @@ type FieldName = {
   [Name in keyof Config]: Config[Name] extends (...args: never[]) => unknown ? never : Name;
 }[keyof Config];
 
-/** A field, or one of those of a {@link TLSInfo}. */
-export type FieldPath = Exclude<FieldName, TLSSide> | `${TLSSide}.${keyof TLSInfo}`;
+/** A field that is a flag, or one of those of a {@link TLSInfo}. */
+export type FieldPath = Exclude<FieldName, TLSSide | "userHandlers" | "serviceRegister"> | `${TLSSide}.${keyof TLSInfo}`;
 
 export interface FieldSpec {
   readonly kind: "string" | "boolean" | "number" | "duration" | "list" | "urls";

@@ -39,6 +39,15 @@ export function addressOf(url: string, field: string): Address {
   return { scheme, host, port };
 }
 
+export function isUnix(url: string): boolean {
+  return /^unixs?:/.test(url);
+}
+
+/** Whether who listens there speaks TLS. */
+export function isSecure(url: string): boolean {
+  return /^(https|unixs):/.test(url);
+}
+
 /**
  * To listen on: an IP address, or localhost.
  *
@@ -46,8 +55,8 @@ export function addressOf(url: string, field: string): Address {
  */
 export function checkBindURLs(urls: readonly string[], field: string): void {
   for (const url of urls) {
-    const { scheme, host } = addressOf(url, field);
-    if (scheme.startsWith("unix") || host === "localhost" || isIP(host.replace(/%.*$/, "")) !== 0) continue;
+    const { host } = addressOf(url, field);
+    if (isUnix(url) || host === "localhost" || isIP(host.replace(/%.*$/, "")) !== 0) continue;
     throw new ConfigError(
       "ExpectedIP",
       `Cannot listen on ${url}: ${host === "" ? "it names no host" : `${host} is no IP address`}`,

@@ -9,8 +9,9 @@ import {
 import { durationMs } from "./duration.ts";
 import { ConfigError } from "./error.ts";
 import { initialMembers } from "./initial-cluster.ts";
+import { checkHandlerPaths } from "../front/paths.ts";
 import { fields, type FieldPath, type TLSSide } from "./table.ts";
-import { checkBindURLs, checkHostURLs } from "./urls.ts";
+import { checkBindURLs, checkHostURLs, isSecure } from "./urls.ts";
 import { valueOf, whyNot } from "./values.ts";
 
 /** By the reference's rules, and those by which etcd itself would end at its start. @throws ConfigError */
@@ -33,6 +34,7 @@ export function validate(config: Config): void {
   checkCompaction(config);
   checkTLS(config);
   checkChoices(config);
+  checkExtension(config);
 }
 
 function checkKinds(config: Config): void {
@@ -113,7 +115,7 @@ function checkTLS(config: Config): void {
     }
     if (clientCertAuth && trustedCAFile === "")
       throw incomplete(`${side}.trustedCAFile`, `${side}.clientCertAuth needs ${side}.trustedCAFile`);
-    const secure = urls.find((url) => /^(https|unixs):/.test(url));
+    const secure = urls.find(isSecure);
     if (secure !== undefined && certFile === "" && !auto)
       throw incomplete(`${side}.certFile`, `${secure} needs ${side}.certFile`);
   }
@@ -150,4 +152,15 @@ function checkChoices(config: Config): void {
     });
   if (logOutput !== "default" && logOutputs !== undefined)
     throw new ConfigError("InvalidValue", "Cannot use both logOutput and logOutputs", { field: "logOutputs" });
+}
+
+function checkExtension(config: Config): void {
+  const { userHandlers, serviceRegister, clientTLSInfo } = config;
+  checkHandlerPaths(Object.keys(userHandlers));
+  const isExtended = serviceRegister !== undefined || Object.keys(userHandlers).length > 0;
+  if (isExtended && clientTLSInfo.crlFile !== "") {
+    throw new ConfigError("InvalidHandler", "Cannot use clientTLSInfo.crlFile with handlers or services of one's own", {
+      field: "clientTLSInfo.crlFile",
+    });
+  }
 }

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { Config } from "./config.ts";
 import type { FieldPath, FieldSpec, TLSSide } from "./table.ts";
 import type { TLSInfo } from "./tls-info.ts";
@@ -33,4 +34,9 @@ export function whyNot(kind: FieldSpec["kind"], value: Value, isDuration: (text:
     return Array.isArray(value) && value.every((one) => typeof one === "string") ? undefined : "it must be a list of texts";
   if (typeof value !== "string") return "it must be a text";
   return kind === "string" || isDuration(value) ? undefined : `it must be a duration, as "5m" or "1h30m"`;
+}
+
+/** Absolute. */
+export function dataDirOf({ dir, name }: Pick<Config, "dir" | "name">): string {
+  return resolve(dir === "" ? `${name}.etcd` : dir);
 }
