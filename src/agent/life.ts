@@ -13,6 +13,8 @@ import { followEndpoints } from "./control/follow-endpoints.ts";
 import { assertUnknown, found, startAnew } from "./begin/founder.ts";
 import { crashWindowMs, forgetStarts, noteStart } from "./begin/crashes.ts";
 import { beginning, join } from "./begin/join.ts";
+import { beginExpecting } from "./begin/agree.ts";
+import { beginTogether } from "./begin/together.ts";
 import { assertSameMachine } from "./begin/same-machine.ts";
 import { safeMode, safeModeProblem } from "./begin/safe-mode.ts";
 import { wakeUp } from "./begin/wake.ts";
@@ -190,7 +192,10 @@ export class AgentLife {
     const binary = options.server ? await machine.chooseBinary(options, log, signal) : undefined;
     if (options.newCluster) await startAnew(machine, prefix, clock, log);
     const data = await machine.inspectDataDir(prefix.dataDir);
-    const begin = beginning({ ...options, data, state: prefix.state });
+    const begin =
+      (await beginTogether({ machine, options, clock, log }, data, prefix.state, signal)) ??
+      (await beginExpecting({ machine, options, clock, log }, data, prefix, signal)) ??
+      beginning({ ...options, data, state: prefix.state });
     log.info(
       {
         prefix: prefix.folder,
@@ -240,7 +245,8 @@ export class AgentLife {
     const parts = new Parts(signal, log, () => this.#stopping.signal.aborted);
     const { living } = parts;
     try {
-      if (begin.kind === "found" && supervisor) await found({ client, machine, options, clock, log }, prefix, supervisor, living);
+      if (begin.kind === "found" && supervisor)
+        await found({ client, machine, options, clock, log }, prefix, supervisor, begin.together, living);
       // A server with data serves before anybody is asked: a power cut of all hosts heals itself.
       const serving = begin.kind === "continue" ? parts.keep("server", supervisor?.run(living)) : undefined;
       void parts.keep(

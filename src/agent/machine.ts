@@ -2,16 +2,17 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { rm, statfs } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
-import { archiveDataDir, assertPortsFree, EtcdServer, inspectDataDir } from "../embed/index.ts";
+import { archiveDataDir, assertPortsFree, dnsCluster, dnsEndpoints, EtcdServer, inspectDataDir } from "../embed/index.ts";
 import type { ArchiveOptions, DataDirState, EtcdServerOptions } from "../embed/index.ts";
 import { EtcdClient, type EtcdClientOptions } from "../etcd/index.ts";
 import { chooseBinary, type Binary } from "./begin/binary.ts";
 import { bootOfMachine, type Boot } from "./begin/crashes.ts";
+import { openRegistry } from "./begin/registry.ts";
 import { idOfMachine } from "./begin/same-machine.ts";
 import { Prefix } from "./begin/state.ts";
 import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
 import { keepSnapshot, type KeepSnapshot } from "./server/keep-snapshot.ts";
-import { fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
+import { answerPreflights, fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
 
 /** A server, whoever made it. */
 export type RunningServer = Pick<EtcdServer, keyof EtcdServer>;
@@ -33,6 +34,13 @@ export interface Machine {
   startServer(options: EtcdServerOptions, deps: { readonly clock: Clock }, signal: AbortSignal): Promise<RunningServer>;
   /** Answers pre-flights on these URLs until it is closed. Rejects with the listen error. */
   listen(urls: readonly string[], answer: (nonce: string) => Promise<PreflightAnswer>): Promise<{ close(): Promise<void> }>;
+  /** Answers what is asked for at that path on these URLs until it is closed. Rejects with the listen error. */
+  tell(urls: readonly string[], path: string, what: () => object): Promise<{ close(): Promise<void> }>;
+  /** An initial cluster, by DNS. */
+  readonly dnsCluster: typeof dnsCluster;
+  /** Client URLs, by DNS. */
+  readonly dnsEndpoints: typeof dnsEndpoints;
+  readonly openRegistry: typeof openRegistry;
   /** One small GET. */
   fetchText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string>;
   /** Of the file system a folder is on, in bytes. */
@@ -56,7 +64,11 @@ export const thisMachine: Machine = {
   removeDataDir: (dir) => rm(dir, { recursive: true, force: true }),
   keepSnapshot,
   startServer: (options, deps, signal) => EtcdServer.start(options, deps, signal),
-  listen: (urls, answer) => PreflightStub.open(urls, answer),
+  listen: answerPreflights,
+  tell: (urls, path, what) => PreflightStub.open(urls, (asked) => (asked === path ? Promise.resolve(what()) : undefined)),
+  dnsCluster,
+  dnsEndpoints,
+  openRegistry,
   fetchText,
   freeBytes: async (folder) => {
     const { bavail, bsize } = await statfs(folder);

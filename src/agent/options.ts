@@ -7,6 +7,34 @@ export interface AgentOptions {
   readonly hostname?: string;
   /** Client URLs to join through. Empty: be the first server, or continue what the prefix holds. Default `[]`. */
   readonly seeds?: readonly string[];
+  /**
+   * Found a cluster together with those that it names, as etcd writes them: `h1=http://192.0.2.1:2380,h2=http://192.0.2.2:2380`, this host
+   * among them by its `hostname` and `advertiseServerUrls`. Ignored once this host belongs to a cluster. Not with `seeds`.
+   */
+  readonly initialCluster?: string;
+  /** `existing`: those that `initialCluster` or `discoverySrv` names are there already, and this host joins them. Default `new`. */
+  readonly initialClusterState?: "new" | "existing";
+  /** Tells that cluster from another with the same addresses. Default `quorate`. */
+  readonly initialClusterToken?: string;
+  /**
+   * URL of a token at an etcd that serves the v2 protocol: the hosts that are told the same one find each other there. As many as the token
+   * says found a cluster, the others join it. Not with `seeds`.
+   */
+  readonly discovery?: string;
+  /** Client URLs of an etcd that has the token `discoveryToken`, in its v3 store. */
+  readonly discoveryEndpoints?: readonly string[];
+  readonly discoveryToken?: string;
+  /** Domain whose SRV records `_etcd-server._tcp` name the hosts that found a cluster, in place of `initialCluster`; with `existing`, those
+   * of `_etcd-client._tcp` to join through. */
+  readonly discoverySrv?: string;
+  /** What the names of these services end in, after a dash. */
+  readonly discoverySrvName?: string;
+  /**
+   * Found a cluster with so many of those at `seeds`, which all have these same options: more than half of the seeds, one of which is this
+   * host's own client URL. Those that come later join. Ignored once this host belongs to a cluster. Where `clientUrls` is not given it is the
+   * seed whose host is an address or the name of this machine, and `serverUrls` the port after it.
+   */
+  readonly expect?: number;
   /** Where the etcd server listens for clients. Default `["http://127.0.0.1:2379"]`. */
   readonly clientUrls?: readonly string[];
   /** Where the etcd server listens for its peers. Default `["http://127.0.0.1:2380"]`. */

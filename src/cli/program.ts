@@ -43,6 +43,17 @@ const assumedSizeFlag = own("size", "N", "as if the size were N");
 const saveFlag = own("save", "FILE", "write what was seen into a file as well");
 const fromSavedFlag = own("from", "FILE", "plan from such a file, without any cluster");
 const onceFlag = own("once", undefined, "play the whole story without a person, then end");
+const tokenSizeFlag: Flag<number> = {
+  ...own("size", "N", "how many hosts found the cluster; the others join it"),
+  read: (texts) => wholeCount(texts.at(-1) ?? ""),
+};
+const tokenUrlFlag = own("url", "URL", "client URL of that etcd");
+const upSizeFlag: Flag<number> = {
+  ...own("size", "N", "how many agents (default: 3)"),
+  read: (texts) => wholeCount(texts.at(-1) ?? ""),
+};
+const procfileFlag = own("procfile", "FILE", "run what it says; where there is none, write it");
+const upFolderFlag = own("prefix", "DIR", "where each agent has its folder (default: quorate-up, here)");
 const suiteFlag = own("suite", "NAME", "the suite of the distribution to take it from, such as bookworm");
 const fromFlag = own("from", "FILE", "a release archive, or an etcd binary");
 const sumFlag = own("sha256", "SUM", "the SHA-256 sum of that file");
@@ -299,12 +310,47 @@ Only what is typed counts here: the variables of these flags are for \`quorate r
       );
     });
 
+  const discovery = groupOf(program, "discovery", "tokens by which hosts find each other (run --discovery)");
+  const createFlags = [tokenSizeFlag, tokenUrlFlag, clientFlags.output];
+  const create = command(discovery, "create", "make a token for a new cluster in an etcd that its hosts reach", createFlags);
+  create.addHelpText("after", examples("quorate discovery create --size 3 --url http://192.0.2.9:2379")).action(async () => {
+    const given = givenTo(create, createFlags);
+    const settings = {
+      size: valueOf(tokenSizeFlag, given, {}),
+      url: valueOf(tokenUrlFlag, given, {}),
+      output: valueOf(clientFlags.output, given, io.env) ?? "table",
+    };
+    done(await (await import("./discovery.ts")).create(settings, io, new AbortController().signal));
+  });
+
   // Its arguments never come here (see main.ts): only its line in the help does.
   program
     .command("etcdctl")
     .description("run the etcdctl that belongs to it, with API 3 and the agent's endpoints")
     .argument("[args...]", "passed on as they are")
     .helpOption(false);
+
+  const upFlags = [
+    upSizeFlag,
+    procfileFlag,
+    upFolderFlag,
+    agentFlags.initialClusterState,
+    agentFlags.initialClusterToken,
+    agentFlags.etcdBin,
+  ];
+  const up = command(program, "up", "several agents on this machine, for development, or what a Procfile says", upFlags);
+  up.addHelpText("after", examples("quorate up --size 3", "quorate up --procfile Procfile")).action(async () => {
+    const given = givenTo(up, upFlags);
+    const settings = {
+      size: valueOf(upSizeFlag, given, {}),
+      procfile: valueOf(procfileFlag, given, {}),
+      folder: valueOf(upFolderFlag, given, {}),
+      state: valueOf(agentFlags.initialClusterState, given, {}),
+      token: valueOf(agentFlags.initialClusterToken, given, {}),
+      etcdBin: valueOf(agentFlags.etcdBin, given, io.env),
+    };
+    done(await (await import("./up/index.ts")).up(settings, io));
+  });
 
   const demoFlags = [onceFlag, agentFlags.etcdBin];
   const demo = command(program, "demo", "five agents in one terminal that form, grow, heal and shrink a cluster", demoFlags);

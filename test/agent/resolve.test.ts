@@ -7,8 +7,25 @@ import { defaultClusterPolicy } from "../../src/agent/control/policy.ts";
 import { resolveOptions, surroundings, type Surroundings } from "../../src/agent/resolve.ts";
 import { QuorateError } from "../../src/errors.ts";
 
-const around: Surroundings = { isRoot: false, machineName: "box", stateFolder: "/home/ann/.local/state" };
+const around: Surroundings = {
+  isRoot: false,
+  machineName: "box",
+  stateFolder: "/home/ann/.local/state",
+  addresses: ["127.0.0.1", "192.0.2.1"],
+};
 const resolve = (options: AgentOptions = {}, where = around): ReturnType<typeof resolveOptions> => resolveOptions(options, where);
+
+/** These exclude seeds, or each other. */
+type WayToBegin =
+  | "expect"
+  | "initialCluster"
+  | "initialClusterState"
+  | "initialClusterToken"
+  | "discovery"
+  | "discoveryEndpoints"
+  | "discoveryToken"
+  | "discoverySrv"
+  | "discoverySrvName";
 
 /** What it is refused with. `junk` is what a program without a compiler may pass. */
 function refusal(junk: unknown): QuorateError {
@@ -27,6 +44,8 @@ test("with no options everything has its default", () => {
   expect(rest).toEqual({
     hostname: "box",
     seeds: [],
+    boot: undefined,
+    expect: undefined,
     clientUrls: ["http://127.0.0.1:2379"],
     serverUrls: ["http://127.0.0.1:2380"],
     advertiseClientUrls: ["http://127.0.0.1:2379"],
@@ -100,7 +119,7 @@ test("every option that is given is the one that counts", () => {
     quotaBackendBytes: 16 * 1024 ** 2,
     logger,
     debug: true,
-  } satisfies Required<AgentOptions>;
+  } satisfies Required<Omit<AgentOptions, WayToBegin>>;
   const { keys, ...rest } = resolve(given);
   const { namespace, tmpPrefix: _, insecure: __, ...same } = given;
   const { maxSeats, standbys, strictReconfigCheck, evenVoters, stabilizationMs, nomineeTimeoutMs, ...others } = same;
@@ -294,4 +313,78 @@ test("whatever comes in, it either resolves or is refused as INVALID_OPTION", ()
     { numRuns: 3_000 },
   );
   expect(resolved).toBeGreaterThan(0);
+});
+
+describe("expect", () => {
+  const seeds = ["http://192.0.2.1:2379", "http://192.0.2.2:2379", "http://192.0.2.3:2379"];
+
+  test("the seed that is an address of this machine is its client URL, and the port after it its server's", () => {
+    expect(resolve({ expect: 2, seeds })).toMatchObject({
+      expect: 2,
+      clientUrls: ["http://192.0.2.1:2379"],
+      serverUrls: ["http://192.0.2.1:2380"],
+      advertiseClientUrls: ["http://192.0.2.1:2379"],
+      advertiseServerUrls: ["http://192.0.2.1:2380"],
+    });
+  });
+
+  test("so is the one with its name, which it is told by; it listens everywhere then", () => {
+    const names = ["http://other.example:4000", "http://box.example:4000"];
+    expect(resolve({ expect: 2, seeds: names })).toMatchObject({
+      clientUrls: ["http://0.0.0.0:4000"],
+      serverUrls: ["http://0.0.0.0:4001"],
+      advertiseClientUrls: ["http://box.example:4000"],
+      advertiseServerUrls: ["http://box.example:4001"],
+    });
+  });
+
+  test("what is said outweighs what is seen", () => {
+    const urls = { clientUrls: ["http://0.0.0.0:2379"], advertiseClientUrls: ["http://192.0.2.3:2379"] };
+    const servers = { serverUrls: ["http://0.0.0.0:2380"], advertiseServerUrls: ["http://192.0.2.3:2380"] };
+    expect(resolve({ expect: 2, seeds, ...urls, ...servers })).toMatchObject({ ...urls, ...servers });
+  });
+
+  test.each<[string, AgentOptions]>([
+    ["expect: it must be a whole number from 1 to 3: current value is 4", { expect: 4, seeds }],
+    ["expect: 1 is not more than half of the 3 seeds", { expect: 1, seeds }],
+    ["expect: none of the seeds is an address or the name of this machine", { expect: 1, seeds: ["http://192.0.2.9:2379"] }],
+    ["http://192.0.2.1:1 are both this machine", { expect: 2, seeds: ["http://127.0.0.1:2379", "http://192.0.2.1:1"] }],
+    ["expect: none of the seeds is a client URL of this host", { expect: 2, seeds, clientUrls: ["http://192.0.2.9:2379"] }],
+    ["expect: adopt says how to begin as well", { expect: 2, seeds, adopt: true }],
+    ["expect: this agent never runs a server", { expect: 2, seeds, server: false }],
+  ])("%s", (message, options) => {
+    expect(refusal(options).message).toContain(message);
+  });
+});
+
+describe("initialCluster", () => {
+  const serverUrls = ["http://192.0.2.1:2380"];
+  const initialCluster = "box=http://192.0.2.1:2380,other=http://192.0.2.2:2380";
+
+  test("names the members that this host founds a cluster with", () => {
+    expect(resolve({ serverUrls, initialCluster }).boot).toEqual({
+      flag: "--initial-cluster",
+      kind: "static",
+      members: [
+        { name: "box", peerUrls: ["http://192.0.2.1:2380"] },
+        { name: "other", peerUrls: ["http://192.0.2.2:2380"] },
+      ],
+      token: "quorate",
+      state: "new",
+    });
+  });
+
+  test.each<[string, AgentOptions]>([
+    ["it does not name this host, box", { serverUrls, initialCluster: "other=http://192.0.2.2:2380" }],
+    ["it has http://192.0.2.1:2380 for box, which advertises http://127.0.0.1:2380", { initialCluster }],
+    ["it names nobody", { serverUrls, initialCluster: " , " }],
+    ["it is not written as name=url", { serverUrls, initialCluster: "http://192.0.2.1:2380" }],
+    ["an agent with seeds joins a cluster", { serverUrls, initialCluster, seeds: ["http://192.0.2.2:2379"] }],
+    ["it belongs to initialCluster and discoverySrv", { initialClusterState: "existing" }],
+    ["it belongs to initialCluster and discoverySrv", { initialClusterToken: "t" }],
+  ])("is refused: %s", (message, options) => {
+    const error = refusal(options);
+    expect(error.message).toContain(message);
+    expect(error.code).toBe("INVALID_OPTION");
+  });
 });

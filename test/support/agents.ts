@@ -175,10 +175,10 @@ export class Fleet implements AsyncDisposable {
     ]);
   }
 
-  /** `quorate run` with exactly these arguments. */
-  agent(place: Place, args: readonly string[]): AgentProcess {
+  /** `quorate run` with exactly these arguments; with `env` beside the environment of all. */
+  agent(place: Place, args: readonly string[], env: Readonly<Record<string, string>> = {}): AgentProcess {
     const argv = [process.execPath, quorate, "run", ...args];
-    const started = new AgentProcess(place, place.inside?.(argv) ?? this.network.inside(argv), this.env);
+    const started = new AgentProcess(place, place.inside?.(argv) ?? this.network.inside(argv), { ...this.env, ...env });
     this.#processes.push(started);
     return started;
   }
@@ -194,7 +194,7 @@ export class Fleet implements AsyncDisposable {
   }
 
   /** An etcd that knows nothing of Quorate; its client URL, once it serves. */
-  async plainEtcd(name: string): Promise<string> {
+  async plainEtcd(name: string, flags: readonly string[] = []): Promise<string> {
     const { clientUrl, serverUrl } = await this.place(name);
     const etcd = this.run(`etcd ${name}`, [
       ...[etcdBinary(), "--name", name, "--data-dir", join(this.folder, name), "--logger", "zap"],
@@ -207,6 +207,7 @@ export class Fleet implements AsyncDisposable {
         "--initial-cluster",
         `${name}=${serverUrl}`,
       ],
+      ...flags,
     ]);
     const healthy = async (): Promise<boolean> => {
       const answer = await this.network.fetch(`${clientUrl}/health`).catch(() => undefined);
@@ -218,7 +219,12 @@ export class Fleet implements AsyncDisposable {
 
   /** Runs any `quorate` command to its end. */
   async quorate(...args: string[]): Promise<Ended> {
-    return this.run(`quorate ${args[0]}`, [process.execPath, quorate, ...args]).end(60_000);
+    return this.command(...args).end(60_000);
+  }
+
+  /** Starts any `quorate` command. */
+  command(...args: string[]): Process {
+    return this.run(`quorate ${args[0]}`, [process.execPath, quorate, ...args]);
   }
 
   /** Runs etcdctl to its end; rejects with what it says where it fails. */

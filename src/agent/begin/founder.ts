@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../../clock.ts";
 import { QuorateError } from "../../errors.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
-import type { JoinDeps } from "./join.ts";
+import type { JoinDeps, Together } from "./join.ts";
 import { writeRecord } from "../control/records.ts";
 import type { Machine, RunningServer } from "../machine.ts";
 import type { ServerSupervisor } from "../server/supervisor.ts";
@@ -11,13 +11,49 @@ import { freshState, type Prefix } from "./state.ts";
 /** A founder listens this long for others that know its address from another cluster. */
 const doubtMs = 3_000;
 
-/** Founds a cluster of one: starts the server, then writes the marker, size, policy and the founder's own seat. */
-export async function found(deps: JoinDeps, prefix: Prefix, supervisor: ServerSupervisor, signal: AbortSignal): Promise<void> {
-  const { client, options } = deps;
-  const { keys, hostname, advertiseServerUrls } = options;
-  const { clusterId, memberId } = await supervisor.found(signal);
+/**
+ * Founds a cluster of one, or together with others that do the same: starts the server, then writes the marker, size and policy, each where
+ * it is absent, and the founder's own seat.
+ */
+export async function found(
+  deps: JoinDeps,
+  prefix: Prefix,
+  supervisor: ServerSupervisor,
+  together: Together | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const { client, options, log } = deps;
+  const { hostname, advertiseServerUrls } = options;
+  if (together !== undefined)
+    log.info({ members: together.members.map(({ name }) => name) }, "waiting for most of the members of the initial cluster");
+  const { clusterId, memberId } = await supervisor.found(together, signal);
   await writeFirstKeys(client, options, firstMarker(clusterId, options), signal);
-  const seat = { schema: 1, instance: prefix.state.instance, member: memberId, role: "voter", standby: false } as const;
+  await seat(deps, { hostname, instance: prefix.state.instance, member: memberId, serverUrls: advertiseServerUrls }, signal);
+  if (together?.instances === undefined) return;
+  // Whoever of them does not come is known by its seat, and replaced.
+  const { members } = await client.readMembership({ signal, timeoutMs: 5_000 });
+  for (const { name, peerUrls } of together.members) {
+    const instance = together.instances.get(name);
+    const member = members.find((row) => row.peerUrls.some((url) => peerUrls.includes(url)));
+    if (name !== hostname && instance !== undefined && member !== undefined)
+      await seat(deps, { hostname: name, instance, member: member.id, serverUrls: peerUrls }, signal);
+  }
+}
+
+interface Seat {
+  readonly hostname: string;
+  readonly instance: string;
+  readonly member: string;
+  readonly serverUrls: readonly string[];
+}
+
+/** Writes the nomination and the seat of a founder, where neither is there. */
+async function seat(
+  { client, options: { keys } }: JoinDeps,
+  { hostname, instance, member, serverUrls }: Seat,
+  signal: AbortSignal,
+): Promise<void> {
+  const record = { schema: 1, instance, member, role: "voter", standby: false } as const;
   await client.txn(
     {
       // A request that comes late must not take back what a leader has written since.
@@ -26,8 +62,8 @@ export async function found(deps: JoinDeps, prefix: Prefix, supervisor: ServerSu
         { key: keys.seats.key(hostname), createRevision: 0 },
       ],
       then: [
-        { put: keys.nominated.key(hostname), value: advertiseServerUrls.join(",") },
-        { put: keys.seats.key(hostname), value: writeRecord("seat", seat) },
+        { put: keys.nominated.key(hostname), value: serverUrls.join(",") },
+        { put: keys.seats.key(hostname), value: writeRecord("seat", record) },
       ],
     },
     { signal, repeatable: true },

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import pRetry from "p-retry";
 import type { Clock } from "../../clock.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
+import type { InitialMember } from "../../embed/index.ts";
 import type { EtcdClient, Membership } from "../../etcd/index.ts";
 import { firstMarker, writeFirstKeys } from "./first-keys.ts";
 import { listOf } from "../../chooser/words.ts";
@@ -45,10 +46,18 @@ function isLoopback(url: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
 }
 
+/** The members that a cluster begins with, and what tells it from others at the same addresses. */
+export interface Together {
+  readonly members: readonly InitialMember[];
+  readonly token: string;
+  /** Of each host's data folder, where that is known. */
+  readonly instances?: ReadonlyMap<string, string>;
+}
+
 /** How this agent begins. */
 export type Beginning =
-  /** Found a cluster of one. */
-  | { readonly kind: "found" }
+  /** Found a cluster: of one, or together with others that do the same. */
+  | { readonly kind: "found"; readonly together?: Together }
   /** Start the server from its own data, before anybody is asked. */
   | { readonly kind: "continue"; readonly memberId: string }
   /** Connect as a client and volunteer. */

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { QuorateError, messageOf } from "../../errors.ts";
 import { quote } from "../../keys.ts";
 import { startsSchema } from "./crashes.ts";
+import { heldSchema } from "./expect.ts";
 
 /** What an agent keeps on disk beside its etcd's data: who it is, and which cluster it belongs to. */
 const stateSchema = z.object({
@@ -28,6 +29,8 @@ const stateSchema = z.object({
   endpoints: z.array(z.string()),
   /** The machine it was made on; absent where that has no name. */
   machine: z.string().max(100).optional(),
+  /** What it holds of an agreement on who founds a cluster, until it has one. */
+  expecting: heldSchema.optional(),
   /** Starts of this agent that no orderly end has followed. */
   starts: startsSchema.optional(),
 });

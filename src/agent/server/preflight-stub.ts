@@ -29,15 +29,19 @@ export function isProof(secret: string, nonce: string, given: string): boolean {
   return wanted.length === got.length && timingSafeEqual(wanted, got);
 }
 
-/**
- * Listens on the agent's own server URLs for the moment of a pre-flight: what answers there is this agent, and the port can be
- * bound. Closed before etcd starts.
- */
+/** Listens on the agent's own URLs while its server does not: answers what it is asked in JSON, and closes before etcd starts. */
 export class PreflightStub implements AsyncDisposable {
   readonly #servers: Server[] = [];
 
-  /** @throws the listen error of the first URL that cannot be bound. */
-  static async open(listenUrls: readonly string[], answer: (nonce: string) => Promise<PreflightAnswer>): Promise<PreflightStub> {
+  /**
+   * `answer` gets the path and query of a GET; undefined: there is nothing.
+   *
+   * @throws the listen error of the first URL that cannot be bound.
+   */
+  static async open(
+    listenUrls: readonly string[],
+    answer: (path: string) => Promise<object> | undefined,
+  ): Promise<PreflightStub> {
     const stub = new PreflightStub();
     try {
       for (const url of listenUrls) await stub.#listen(new URL(url), answer);
@@ -48,15 +52,14 @@ export class PreflightStub implements AsyncDisposable {
     }
   }
 
-  async #listen(url: URL, answer: (nonce: string) => Promise<PreflightAnswer>): Promise<void> {
+  async #listen(url: URL, answer: (path: string) => Promise<object> | undefined): Promise<void> {
     const server = createServer((request, response) => {
-      // Anyone may ask anything here: what is no URL must not throw.
-      const nonce = askedFor.exec(request.url ?? "")?.[1];
-      if (request.method !== "GET" || nonce === undefined) {
+      const answering = request.method === "GET" ? answer(request.url ?? "") : undefined;
+      if (answering === undefined) {
         response.writeHead(404, { connection: "close" }).end();
         return;
       }
-      answer(nonce).then(
+      answering.then(
         (body) => response.writeHead(200, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body)),
         () => response.writeHead(500, { connection: "close" }).end(),
       );
@@ -82,6 +85,17 @@ export class PreflightStub implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Answers pre-flights, each by its nonce; anyone may ask anything else. */
+export function answerPreflights(
+  listenUrls: readonly string[],
+  answer: (nonce: string) => Promise<PreflightAnswer>,
+): Promise<PreflightStub> {
+  return PreflightStub.open(listenUrls, (path) => {
+    const nonce = askedFor.exec(path)?.[1];
+    return nonce === undefined ? undefined : answer(nonce);
+  });
 }
 
 /** One small GET with a deadline and a bounded answer. Rejects with a plain reason. */

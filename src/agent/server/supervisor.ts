@@ -7,6 +7,7 @@ import type { ControlView } from "../control/control-view.ts";
 import { isRefused, readRecord, short, type SeatRecord } from "../control/records.ts";
 import type { Machine, RunningServer } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
+import type { Together } from "../begin/join.ts";
 import type { Prefix } from "../begin/state.ts";
 import { serverRole, type Role } from "./role.ts";
 
@@ -42,6 +43,9 @@ const longestPauseMs = 10_000;
 /** While a server starts from its own data, the cluster is asked this often whether the seat still exists. */
 const lookAgainMs = 1_000;
 
+/** A server that needs others waits for them as long as it takes. */
+const longestStartMs = 24 * 3_600_000;
+
 /** While there is nothing to run, so that nothing else tells when the seat is gone, the same. */
 const lostLookMs = 5_000;
 
@@ -74,17 +78,18 @@ export class ServerSupervisor implements AsyncDisposable {
     return this.#server;
   }
 
-  /** Founds a cluster of one. Settles when the server serves. */
-  async found(signal: AbortSignal): Promise<{ readonly memberId: string; readonly clusterId: string }> {
+  /** Founds a cluster: of one, or with those that found it together. Settles when the server serves, for which most of them are needed. */
+  async found(
+    together: Together | undefined,
+    signal: AbortSignal,
+  ): Promise<{ readonly memberId: string; readonly clusterId: string }> {
     const { machine, options, prefix } = this.#deps;
-    const token = `quorate-${machine.randomUUID()}`;
+    const token = together?.token ?? `quorate-${machine.randomUUID()}`;
+    const members = together?.members ?? [{ name: options.hostname, peerUrls: options.advertiseServerUrls }];
     await this.#launch(
       {
-        boot: {
-          state: "new",
-          token,
-          initialCluster: () => Promise.resolve([{ name: options.hostname, peerUrls: options.advertiseServerUrls }]),
-        },
+        boot: { state: "new", token, initialCluster: () => Promise.resolve(members) },
+        ...(together === undefined ? {} : { startTimeoutMs: longestStartMs }),
       },
       signal,
     );
@@ -232,7 +237,7 @@ export class ServerSupervisor implements AsyncDisposable {
     this.#startSignal = abort;
     const own = AbortSignal.any([abort.signal, this.#starting.signal]);
     const task = async (): Promise<void> => {
-      if (role.kind === "run" && data === "has-data") return this.#launch({ startTimeoutMs: 24 * 3_600_000 }, own);
+      if (role.kind === "run" && data === "has-data") return this.#launch({ startTimeoutMs: longestStartMs }, own);
       const token = prefix.state.seat?.token ?? `quorate-${machine.randomUUID()}`;
       await prefix.save({ seat: { memberId: role.memberId, token } });
       let first: readonly MemberRow[] | undefined = role.kind === "join" ? role.members : undefined;

@@ -8,7 +8,7 @@ import { judge, Preflights } from "../../../src/agent/lead/preflight.ts";
 import { readRecord, isRefused, type PlanRecord } from "../../../src/agent/control/records.ts";
 import { thisMachine } from "../../../src/agent/machine.ts";
 import { resolveOptions } from "../../../src/agent/resolve.ts";
-import { PreflightStub, proofOf, type PreflightAnswer } from "../../../src/agent/server/preflight-stub.ts";
+import { answerPreflights, proofOf, type PreflightAnswer } from "../../../src/agent/server/preflight-stub.ts";
 import { Volunteer } from "../../../src/agent/server/volunteer.ts";
 import type { EtcdClient } from "../../../src/etcd/index.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
@@ -156,7 +156,7 @@ describe("a leader and its volunteers", () => {
   test("a URL that is not the volunteer's own never reaches the cluster, and a good volunteer gets its seat all the same", async () => {
     const led = await leads();
     const [closed, stolen, own] = (await freePorts(3)).map((port) => `http://127.0.0.1:${port}`) as [string, string, string];
-    const thief = await PreflightStub.open([stolen], async (nonce) => ({
+    const thief = await answerPreflights([stolen], async (nonce) => ({
       hostname: "h4",
       proof: proofOf("secret 9", nonce),
       etcd: "3.5.30",
@@ -210,7 +210,7 @@ describe("a leader and its volunteers", () => {
     const led = await leads();
     const [own] = (await freePorts(1)).map((port) => `http://127.0.0.1:${port}`) as [string];
     const asked: string[] = [];
-    const stub = await PreflightStub.open([own], async (nonce) => {
+    const stub = await answerPreflights([own], async (nonce) => {
       asked.push(nonce);
       return { hostname: "h2", proof: proofOf("secret 2", nonce), etcd: "3.5.30", freeBytes: 1e12, unreachable: [] };
     });

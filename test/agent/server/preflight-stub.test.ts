@@ -6,7 +6,8 @@ import {
   fetchText,
   isProof,
   preflightPath,
-  PreflightStub,
+  answerPreflights,
+  type PreflightStub,
   proofOf,
   tryPeers,
   type PreflightAnswer,
@@ -26,7 +27,7 @@ async function stub(
   listen: readonly string[],
   of = async (_nonce: string): Promise<PreflightAnswer> => answer,
 ): Promise<PreflightStub> {
-  const opened = await PreflightStub.open(listen, of);
+  const opened = await answerPreflights(listen, of);
   onTestFinished(() => opened.close());
   return opened;
 }
@@ -117,7 +118,7 @@ describe("the stub", () => {
   test("where one URL is taken it opens none", async () => {
     const [free, taken] = (await urls(2)) as [string, string];
     await stub([taken]);
-    await expect(PreflightStub.open([free, taken], async () => answer)).rejects.toMatchObject({ code: "EADDRINUSE" });
+    await expect(answerPreflights([free, taken], async () => answer)).rejects.toMatchObject({ code: "EADDRINUSE" });
     await stub([free]);
   });
 });

@@ -96,6 +96,13 @@ export function machineOf(world: World, host: Host, owner: Owner, random: Random
     keepSnapshot: () => soon(50, () => `/disk/${host.name}/snapshot.db`),
     startServer: (options, { clock }, signal) =>
       new Starting(world, host, owner, random, options, signal, (ms) => clock.sleep(ms, signal)).run(),
+    // No life of the model begins by expecting others.
+    tell: () => Promise.reject(new Error("There is no telling in the model")),
+    dnsCluster: () => Promise.reject(new Error("There is no DNS in the model")),
+    dnsEndpoints: () => Promise.reject(new Error("There is no DNS in the model")),
+    openRegistry: () => {
+      throw new Error("There is no discovery in the model");
+    },
     listen: (_urls, answer) =>
       soon(0.5, () => {
         if (host.portTaken || host.server || host.stub) {
