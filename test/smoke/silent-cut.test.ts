@@ -67,7 +67,11 @@ test.skipIf(typeof probe === "string")(
         return sofar.some((one) => one.endsWith(" done")) && sofar;
       },
       60_000,
-    );
+    ).catch((error: unknown) => {
+      throw new Error(
+        `${(error as Error).message}: ${removals(agents, since).join("; ")}\n${[...said].join("\n")}\n${fleet.tails()}`,
+      );
+    });
     // Once it is seen that h2 is cut off, it is the one that is missed least. Before, it is the gate that knows. It goes when h1's etcd has
     // given up writing to it: earlier, h1 would stop for seconds to close a connection that hangs.
     expect(tried.find((one) => one.endsWith(" done"))).toBe("h2 done");

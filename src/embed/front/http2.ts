@@ -1,10 +1,12 @@
 import {
   type ClientHttp2Session,
+  type ClientHttp2Stream,
   type Http2Server,
   type Http2Stream,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
+  type ServerStreamResponseOptions,
   Http2ServerRequest,
   Http2ServerResponse,
   connect as connectHttp2,
@@ -90,36 +92,83 @@ class Behind {
   }
 }
 
+/** One call, handed on: what comes of it at once goes on at once, so that a small message, its headers and its trailers are one write. */
 function pass(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, session: ClientHttp2Session): void {
-  const behind = session.request(headers, { endStream: false });
-  let trailers: IncomingHttpHeaders = {};
-  behind.once("response", (answered, flags) => {
-    if (stream.destroyed) return;
-    const isOver = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-    // Without the date that Node adds: etcd has none.
-    const how = { sendDate: false, ...(isOver ? { endStream: true } : { waitForTrailers: true }) };
-    stream.respond(answered, how);
-    if (!isOver) forward(behind, stream);
+  let behind: ClientHttp2Stream | undefined;
+  gather(stream, (first, isOver) => {
+    if (stream.destroyed || session.destroyed) return stream.close(constants.NGHTTP2_CANCEL);
+    behind = session.request(headers, { endStream: isOver && first === undefined });
+    answerWith(stream, behind);
+    if (!(isOver && first === undefined)) handOn(stream, behind, first, isOver);
   });
-  behind.once("trailers", (received: IncomingHttpHeaders) => (trailers = received));
-  stream.once("wantTrailers", () => stream.sendTrailers(trailers));
-  behind.once("error", () => undefined);
-  behind.once("close", () => {
+  stream.on("close", () => behind?.close(stream.rstCode === constants.NGHTTP2_NO_ERROR ? undefined : stream.rstCode));
+}
+
+function answerWith(stream: ServerHttp2Stream, behind: ClientHttp2Stream): void {
+  let trailers: IncomingHttpHeaders = {};
+  behind.on("response", (answered, flags) => {
+    if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) {
+      if (!stream.destroyed) stream.respond(answered, withoutDate({ endStream: true }));
+      return;
+    }
+    gather(behind, (first, isOver) => {
+      if (stream.destroyed) return;
+      stream.respond(answered, withoutDate({ waitForTrailers: true }));
+      handOn(behind, stream, first, isOver);
+    });
+  });
+  behind.on("trailers", (received: IncomingHttpHeaders) => (trailers = received));
+  stream.on("wantTrailers", () => stream.sendTrailers(trailers));
+  behind.on("error", () => undefined);
+  behind.on("close", () => {
     if (behind.rstCode !== constants.NGHTTP2_NO_ERROR) stream.close(behind.rstCode);
     else if (!stream.headersSent) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   });
-  stream.once("close", () => behind.close(stream.rstCode === constants.NGHTTP2_NO_ERROR ? undefined : stream.rstCode));
-  forward(stream, behind);
 }
 
-/** As `pipe`, without what that does for streams of all kinds: most calls are one small message each way. */
-function forward(from: Http2Stream, to: Http2Stream): void {
-  from.on("data", (chunk: Buffer) => {
+/** Node adds a date that etcd has not. The types do not know it. */
+function withoutDate(options: ServerStreamResponseOptions): ServerStreamResponseOptions {
+  return { ...options, sendDate: false } as ServerStreamResponseOptions;
+}
+
+/** Waits for what a stream says until this turn is over, or it has ended. */
+function gather(from: Http2Stream, then: (first: Buffer | undefined, isOver: boolean) => void): void {
+  let first: Buffer | undefined;
+  const go = (isOver: boolean): void => {
+    clearImmediate(later);
+    from.off("data", take);
+    from.off("end", end);
+    then(first, isOver);
+  };
+  const take = (chunk: Buffer): void => {
+    first = first === undefined ? chunk : Buffer.concat([first, chunk]);
+  };
+  const end = (): void => {
+    go(true);
+  };
+  const later = setImmediate(() => {
+    from.pause();
+    go(false);
+  });
+  from.on("data", take).on("end", end);
+}
+
+/** As `pipe`, without what that does for streams of all kinds. */
+function handOn(from: Http2Stream, to: Http2Stream, first: Buffer | undefined, isOver: boolean): void {
+  if (isOver) {
+    if (first === undefined) to.end();
+    else to.end(first);
+    return;
+  }
+  const send = (chunk: Buffer): void => {
     if (to.destroyed || to.write(chunk)) return;
     from.pause();
     to.once("drain", () => from.resume());
-  });
-  from.once("end", () => {
+  };
+  from.on("data", send);
+  from.on("end", () => {
     if (!to.destroyed) to.end();
   });
+  if (first !== undefined) send(first);
+  if (!to.writableNeedDrain) from.resume();
 }
