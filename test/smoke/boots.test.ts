@@ -152,7 +152,7 @@ for (const version of ["v2", "v3"] as const) {
       const ended = await wiped.end(60_000);
       expect(ended.code).not.toBe(0);
       const missing = told.map((flag) => flag.replace(/[0-9a-f]{12}$/, "000000000000"));
-      const none = await (await fleet.start("h9", { flags: missing })).end(60_000);
+      const none = await (await fleet.start("h5", { flags: missing })).end(60_000);
       expect(none.stderr).toContain("there is no token at");
     },
   );
