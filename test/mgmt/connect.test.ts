@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { NS, connect } from "../../src/mgmt/index.ts";
 import type { ConnectOptions, MgmtWorld } from "../../src/mgmt/index.ts";
-import { deleteRaw, etcdOfWorlds, eventually, putRaw, ways, worldOf } from "../world/fixture.ts";
+import { copyHas, deleteRaw, etcdOfWorlds, eventually, putRaw, ways, worldOf } from "../world/fixture.ts";
 import type { WorldEtcd } from "../world/fixture.ts";
 import { mgmtOf, taken } from "./fixture.ts";
 
@@ -146,6 +146,8 @@ test("reads of connect({ read: 'session' }) go on while the cluster is away", as
   const [mgmt, patient] = [await connect({ world }), await connect({ world, read: "session" })];
   await mgmt.strSet("motd", "hello");
   expect(await patient.strGet("motd")).toBe("hello");
+  // Until the copy has it, such a read asks the cluster.
+  await copyHas(world, (await world.str.get("motd", { read: "direct" })).revision);
   etcd.gone();
   expect(await patient.strGet("motd")).toBe("hello");
   await expect(patient.strGet("other")).rejects.toMatchObject({ code: "NOT_EXIST" });

@@ -139,21 +139,16 @@ for (const version of ["v2", "v3"] as const) {
       assert.deepEqual(begun([fourth]), ["h4 join"]);
       const shown = await fleet.quorate("status", "-o", "json", `--endpoints=${agents[0]!.place.clientUrl}`);
       expect(shown.stdout).toContain('"h4"');
-      if (full) await growsAndShrinks(fleet, hosts);
 
-      // One of them anew, on another disk: the token has had it.
-      const wiped = fleet.agent(await fleet.place("h1"), [
-        "--hostname=h1",
-        "--tmp-prefix",
-        "--client-urls=http://127.0.0.1:1",
-        "--server-urls=http://127.0.0.1:2",
-        ...told,
-      ]);
-      const ended = await wiped.end(60_000);
-      expect(ended.code).not.toBe(0);
+      // One of them anew, on another disk, while it runs: the token has had it, and so has the cluster.
+      const [client, server] = (await fleet.network.ports(2)).map((port) => `http://127.0.0.1:${port}`) as [string, string];
+      const urls = [`--client-urls=${client}`, `--server-urls=${server}`];
+      const again = fleet.agent(await fleet.place("h1"), ["--hostname=h1", "--tmp-prefix", ...urls, ...told]);
+      expect(await again.end(60_000)).toMatchObject({ code: 6 });
       const missing = told.map((flag) => flag.replace(/[0-9a-f]{12}$/, "000000000000"));
       const none = await (await fleet.start("h5", { flags: missing })).end(60_000);
       expect(none.stderr).toContain("there is no token at");
+      await growsAndShrinks(fleet, hosts);
     },
   );
 }

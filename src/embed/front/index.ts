@@ -154,12 +154,15 @@ export class Front {
       const first = said.toString("latin1", 0, http2Preface.length);
       // A word cut in two is waited for.
       if (first.length < http2Preface.length && http2Preface.startsWith(first) && !socket.readableEnded) return;
-      socket.off("readable", look);
+      socket.off("readable", look).off("end", end);
       socket.unshift(said);
       this.#hand(socket, first === http2Preface);
     };
-    socket.on("readable", look);
-    socket.once("end", () => socket.off("readable", look));
+    // Who says nothing and goes is not waited for.
+    const end = (): void => {
+      socket.destroy();
+    };
+    socket.on("readable", look).on("end", end);
   }
 
   #hand(socket: Socket, isHttp2: boolean): void {

@@ -233,6 +233,17 @@ test("A connection that says little at first is understood", async () => {
   assert.deepEqual(await heard, ["HTTP/1.1 200 OK\r"]);
 });
 
+test("A client that says nothing and goes is let go", async () => {
+  const { url } = await serving(withHandlers);
+  const { hostname, port } = new URL(url);
+  const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+  onTestFinished(() => void socket.destroy());
+  const ended = new Promise<void>((resolve) => socket.once("end", () => resolve()));
+  socket.resume();
+  socket.end();
+  await ended;
+});
+
 test("A client URL is free once the etcd behind it is closed, whoever is connected", async () => {
   const { etcd, url } = await serving(withHandlers);
   const { hostname, port } = new URL(url);
