@@ -6,7 +6,7 @@ import { etcdBinary } from "../support/etcd.ts";
 import { Lan } from "../support/lan.ts";
 
 const full = process.env["QUORATE_TEST_FULL"] === "1";
-/** Of all the ways to begin `npm test` plays two: by a list, and by agreement. */
+/** Of all the ways to begin `npm test` plays one: by agreement. */
 function slow(name: string, options: { readonly timeout: number }, play: () => Promise<void>): void {
   if (full) test(name, options, play);
 }
@@ -37,7 +37,7 @@ async function growsAndShrinks(fleet: Fleet, founders: readonly string[]): Promi
   await fleet.settled(1, [...founders, ...more], 60_000);
 }
 
-test(
+slow(
   "static: three hosts that name each other are one cluster, each with its seat, which the size key rules from then on",
   { timeout: 200_000 },
   async () => {
@@ -68,7 +68,7 @@ test(
     await again.line("--initial-cluster is ignored: this host belongs to a cluster already");
     await again.ready();
     await fleet.settled(3, hosts);
-    if (full) await growsAndShrinks(fleet, hosts);
+    await growsAndShrinks(fleet, hosts);
   },
 );
 
@@ -114,7 +114,7 @@ test("an initial cluster without this host, or with another URL for it, is refus
 
 for (const version of ["v2", "v3"] as const) {
   const v2 = version === "v2" ? ["--enable-v2"] : [];
-  test(
+  slow(
     `discovery by a token of ${version}: three found a cluster, a fourth joins it; a token serves once`,
     { timeout: 200_000 },
     async () => {

@@ -2,6 +2,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
 
+const full = process.env["QUORATE_TEST_FULL"] === "1";
 const five = ["h1", "h2", "h3", "h4", "h5"] as const;
 
 /** The last line names who has the data then. */
@@ -65,10 +66,14 @@ async function leaveAll(order: readonly string[]): Promise<void> {
 describe("all agents there are, stopped by ^C one after the other: each exits 0", { timeout: 90_000 }, () => {
   test.each([
     ["two, the founder first", ["h1", "h2"]],
-    ["two, the founder last", ["h2", "h1"]],
-    ["three, the founder first", ["h1", "h2", "h3"]],
     ["three, the founder last", ["h3", "h2", "h1"]],
-  ])("%s", async (_, order) => {
+    ...(full
+      ? ([
+          ["two, the founder last", ["h2", "h1"]],
+          ["three, the founder first", ["h1", "h2", "h3"]],
+        ] as const)
+      : []),
+  ] as const)("%s", async (_, order) => {
     await leaveAll(order);
   });
 });
@@ -94,13 +99,14 @@ describe("agents stopped by ^C one after the other leave in good order, and the 
     await leave(3, (founder, [second = ""]) => [founder, second]);
   });
 
-  test("two of three voters, the founder last", async () => {
-    await leave(3, (founder, [second = ""]) => [second, founder]);
-  });
-
-  test("three of five voters, the founder first", async () => {
-    await leave(5, (founder, [second = "", third = ""]) => [founder, second, third]);
-  });
+  if (full) {
+    test("two of three voters, the founder last", async () => {
+      await leave(3, (founder, [second = ""]) => [second, founder]);
+    });
+    test("three of five voters, the founder first", async () => {
+      await leave(5, (founder, [second = "", third = ""]) => [founder, second, third]);
+    });
+  }
 
   test("three of five voters, the founder last", async () => {
     await leave(5, (founder, [second = "", third = ""]) => [third, second, founder]);
