@@ -1,5 +1,6 @@
 import { initialMembers, type DataDirState, type InitialMember } from "../../embed/index.ts";
 import type { Machine } from "../machine.ts";
+import type { Boot } from "../resolve-begin.ts";
 import type { ResolvedOptions } from "../resolve.ts";
 import { beginDiscovered } from "./discover.ts";
 import type { Beginning } from "./join.ts";
@@ -59,7 +60,7 @@ export async function beginTogether(
 /** Those that the SRV records of a domain name. */
 async function dnsMembers(
   { machine, options }: TogetherDeps,
-  { domain, service }: Extract<ResolvedOptions["boot"], { kind: "dns" }>,
+  { domain, service }: Extract<Boot, { kind: "dns" }>,
 ): Promise<readonly InitialMember[]> {
   const { hostname: name, advertiseServerUrls: apUrls } = options;
   const text = await machine.dnsCluster({ name, apUrls, dnsCluster: domain, dnsClusterServiceName: service });
