@@ -27,6 +27,11 @@ describe("rule 1: quorum first", () => {
   test("a voter that only the raft leader hears does not count for this leader", () => {
     expect(say("ideal 3 | voters h1 h2& h3! | spares h4")).toBe("wait quorum 1/3");
   });
+  test("a voter that answers this leader and that the raft leader does not hear does not count either", () => {
+    const seen = cluster("ideal 3 | voters h1 h2 h3! | spares h4");
+    const members = seen.members.map((m) => (m.agent === "h2" ? { ...m, heard: false } : m));
+    expect(plan({ ...seen, members }, defaultPolicy)).toMatchObject({ waiting: { on: "quorum" } });
+  });
   test("an empty member list is no quorum", () => {
     expect(say("ideal 3 | spares h4")).toBe("wait quorum 0/0");
   });
@@ -454,6 +459,14 @@ describe("rules 9 and 10: growing", () => {
     expect(say("ideal 3 | voters h1 h2 | learners h3~")).toBe("wait learner h3");
     expect(say("ideal 3 | voters h1 h2 | learners h3+")).toBe("wait learner h3");
     expect(say("ideal 3 | voters h1 h2 | learners h3:999", { stabilizationMs: 1_000 })).toBe("wait learner h3");
+  });
+  test("a learner that takes no part is not promoted, however far it was when it was heard last", () => {
+    const seen = cluster("ideal 3 | voters h1 h2 | learners h3");
+    expect(plan(seen, defaultPolicy)).toMatchObject({ step: { kind: "promote", agent: "h3" } });
+    for (const silent of [{ heard: false }, { answers: false }]) {
+      const members = seen.members.map((m) => (m.agent === "h3" ? { ...m, ...silent } : m));
+      expect(plan({ ...seen, members }, defaultPolicy)).toMatchObject({ waiting: { on: "learner", agent: "h3" } });
+    }
   });
   test("never a second learner", () => {
     expect(say("ideal 7 | voters h1 h2 h3 | learners h4~ | spares h5 h6 h7")).toBe("wait learner h4");
