@@ -1,4 +1,6 @@
-// npm run bench -- NAME: set-up, then bench/NAME.ts (or .mjs) with the further arguments. Without a name: which there are.
+// npm run bench -- NAME: set-up, then bench/NAME.ts (or .mjs) with the further arguments; `all`: one after the other. Without a name: which there
+// are. Ends with 1 where a limit is missed.
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,6 +8,8 @@ import { fail, setup } from "./setup.mjs";
 
 const folder = fileURLToPath(new URL("../bench", import.meta.url));
 const [name, ...args] = process.argv.slice(2);
+const all = existsSync(folder) ? readdirSync(folder).filter((path) => /\.(ts|mjs)$/.test(path)) : [];
+const names = all.map((path) => path.replace(/\.\w+$/, ""));
 const file = ["ts", "mjs"].map((ending) => join(folder, `${name}.${ending}`)).find((path) => existsSync(path));
 
 if (file !== undefined) {
@@ -22,11 +26,19 @@ if (file !== undefined) {
     console.error(error);
     process.exitCode = 1;
   }
+} else if (name === "all") {
+  const missed = names.filter((one) => {
+    console.log(`\n${one}`);
+    return spawnSync(process.execPath, [fileURLToPath(import.meta.url), one], { stdio: "inherit" }).status !== 0;
+  });
+  console.log(
+    `\n${names.length - missed.length} of ${names.length} benchmarks within their limits${missed.length > 0 ? `, not ${missed.join(", ")}` : ""}`,
+  );
+  if (missed.length > 0) process.exitCode = 1;
 } else {
   if (name !== undefined) {
     console.error(`error: there is no benchmark ${name}; there are:`);
     process.exitCode = 2;
   }
-  const all = existsSync(folder) ? readdirSync(folder).filter((path) => /\.(ts|mjs)$/.test(path)) : [];
-  for (const path of all) console.log(`npm run bench -- ${path.replace(/\.\w+$/, "")}`);
+  for (const one of names) console.log(`npm run bench -- ${one}`);
 }

@@ -1,8 +1,8 @@
 // npm test: set-up, then the tests and, beside them, the checks; `npm test -- test/chooser` runs a part, without the checks. With --full
-// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones), beside all that the rest of 100,000 lives,
-// then the mutants, and last and alone the benchmarks, each of which fails when it misses its goal. QUORATE_TEST_LIVES lives are among the tests (2,000
-// by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in QUORATE_TEST_SUITES are fetched for it (those of Debian that
-// are older than the newest, by default).
+// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones), then the rest of 100,000 lives, and the mutants.
+// QUORATE_TEST_LIVES lives are among the tests (2,000 by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in
+// QUORATE_TEST_SUITES are fetched for it (those of Debian that are older than the newest, by default). Nothing runs beside the tests but the
+// checks, which are over soon: whatever takes a processor takes it from the disk as well, and etcd then writes 60 times as slowly.
 // The last line is `N passed, N failed, N skipped`.
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listEtcds } from "../src/embed/store.mjs";
 import { endParts, runBeside, runPart, stopAtSignals, tellParts } from "./parts.mjs";
-import { ensureSshd } from "./sshd.mjs";
+import { ensureProgram } from "./programs.mjs";
 import { ensureBuild, ensureEtcd, ensureEtcdsOf, ensurePackages, fail } from "./setup.mjs";
 
 /** @import { TestResults } from "./test-reporter.mjs" */
@@ -22,8 +22,6 @@ const full = process.argv.includes("--full");
 const part = process.argv.slice(2).filter((arg) => arg !== "--full");
 /** Folders whose tests ask no etcd, or only what the tests of others ask of each: once is enough for them. */
 const ofOneEtcd = ["test/chooser", "test/cli", "test/examples", "test/mutants", "test/scripts", "test/sim"];
-/** Benchmarks of what is not finished, whose goal is not met yet. */
-const goalsAhead = ["form.ts", "front.ts"];
 const count = { passed: 0, failed: 0, skipped: 0 };
 
 const lives = {
@@ -31,11 +29,8 @@ const lives = {
   inAll: wholeOf("QUORATE_TEST_FULL_LIVES", 100_000),
 };
 const suites = (process.env["QUORATE_TEST_SUITES"] ?? "trixie,bookworm").split(",").filter((suite) => suite !== "");
-const seedsBeside = `seeds ${lives.amongTests + 1} to ${lives.inAll}`;
 /** @type {ReturnType<typeof runBeside> | undefined} */
 let checks;
-/** @type {ReturnType<typeof runBeside> | undefined} */
-let livesBeside;
 
 try {
   await ensurePackages();
@@ -43,9 +38,10 @@ try {
   if (part.length === 0) checks = runBeside("checks", ["scripts/check.mjs"], { ...process.env, QUORATE_TEST_RUN: run });
   await ensureBuild();
   const etcd = await ensureEtcd();
-  await ensureSshd((line) => console.error(`setup: ${line}`));
+  const say = (/** @type {string} */ line) => console.error(`setup: ${line}`);
+  await ensureProgram("sshd", say);
+  if (full) await ensureProgram("dnsmasq", say);
   if (full && part.length === 0) await ensureEtcdsOf(suites);
-  if (full && part.length === 0 && lives.inAll > lives.amongTests) livesBeside = playLives();
   // The tests find what is given or in the store by themselves.
   await testWith(etcd, { tell: etcd.from === "path", slow: full });
   await tellChecks();
@@ -56,16 +52,8 @@ try {
       await testWith(other, part.length === 0 ? { tell: true, slow: false, without: ofOneEtcd } : { tell: true, slow: true });
     }
     if (part.length === 0) {
-      // Among the mutants one that takes too long counts as caught, and among the benchmarks as missed: nothing runs beside those.
-      await tellLives();
+      if (lives.inAll > lives.amongTests) await playLives();
       await runScript("mutants", ["scripts/mutants.mjs"]);
-      for (const file of readdirSync(join(root, "bench")).filter((name) => /\.(ts|mjs)$/.test(name))) {
-        if (goalsAhead.includes(file)) {
-          console.error(`\nbenchmark ${file}: not played, its goal is not met yet`);
-          continue;
-        }
-        await runScript(`benchmark ${file}`, ["scripts/bench.mjs", file.replace(/\.\w+$/, "")]);
-      }
     }
   }
 } catch (error) {
@@ -74,7 +62,6 @@ try {
 } finally {
   endParts();
   await tellChecks().catch(fail);
-  await tellLives().catch(fail);
   count.failed += endLeftovers();
 }
 if (count.failed > 0) process.exitCode ||= 1;
@@ -92,12 +79,12 @@ function wholeOf(name, otherwise) {
   process.exit(2);
 }
 
-/** They take what processor time the tests leave, which wait in real time for much of theirs: their processes have the lowest priority. */
-function playLives() {
-  console.error(`\nsimulation: ${seedsBeside}, beside the tests; what they came to follows when those are over`);
+/** Those that are not among the tests. */
+async function playLives() {
+  const seed = lives.amongTests + 1;
   const rounds = lives.inAll - lives.amongTests;
-  const args = ["--seed", String(lives.amongTests + 1), "--rounds", String(rounds), "--jobs", String(availableParallelism())];
-  return runBeside("simulation, beside", ["scripts/sim.mjs", ...args], { ...process.env, QUORATE_TEST_RUN: run });
+  const args = ["--seed", String(seed), "--rounds", String(rounds), "--jobs", String(availableParallelism())];
+  await runScript(`simulation: seeds ${seed} to ${lives.inAll}`, ["scripts/sim.mjs", ...args]);
 }
 
 /** What the checks found, where they ran. Those that found nothing count as nothing: they are no test. */
@@ -108,16 +95,6 @@ async function tellChecks() {
   const { code, said } = await ended;
   console.error(`\n${said.trimEnd()}`);
   if (code !== 0) count.failed += 1;
-}
-
-async function tellLives() {
-  if (livesBeside === undefined) return;
-  const ended = livesBeside;
-  livesBeside = undefined;
-  const { code, said } = await ended;
-  console.error(`\nsimulation: ${seedsBeside}`);
-  console.error(said.trimEnd());
-  count[code === 0 ? "passed" : "failed"] += 1;
 }
 
 /**

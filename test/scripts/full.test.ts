@@ -24,8 +24,6 @@ function short(files: Readonly<Record<string, string>>, asked: Readonly<Record<s
       "scripts/check.mjs": "export const check = async () => true;",
       "scripts/mutants.mjs": `console.log("2 of 2 mutants caught");`,
       "src/index.ts": "export const nothing = 0;",
-      "bench/first.ts": `console.log("within the limit");`,
-      "bench/second.ts": `console.log("within the limit, too");`,
       ...files,
     },
     asked,
@@ -34,39 +32,29 @@ function short(files: Readonly<Record<string, string>>, asked: Readonly<Record<s
 
 const full = ["scripts/test.mjs", "--full"];
 
-test("test:full plays the lives beside the tests, then the mutants, the benchmarks last, and counts each of them", async () => {
+test("test:full plays the lives after the tests, then the mutants, one at a time, and counts each of them", async () => {
   using small = short({});
   const ran = await small.run(full);
   expect(ran.stderr).toContain("simulation: seeds 3 to 6");
-  expect(ran.stderr).toContain("\n4 lives, 0 broken");
-  const order = ["2 of 2 mutants caught", "within the limit\n", "within the limit, too\n", "time per part"];
+  const order = ["time per folder", "\n4 lives, 0 broken", "2 of 2 mutants caught", "time per part"];
   const places = order.map((text) => ran.stdout.indexOf(text));
   expect(places.every((place, i) => place > (places[i - 1] ?? 0))).toBe(true);
-  const parts = [
-    "checks",
-    "tests with etcd 3.5.99",
-    "simulation, beside",
-    "mutants",
-    "benchmark first.ts",
-    "benchmark second.ts",
-  ];
+  const parts = ["checks", "tests with etcd 3.5.99", "simulation: seeds 3 to 6", "mutants"];
   for (const name of parts) expect(ran.stdout).toMatch(new RegExp(`\n  ${name} +\\d+\\.\\d s  ok\n`));
-  expect(ran.stdout).toMatch(/\n5 passed, 0 failed, 0 skipped\n$/);
+  expect(ran.stdout).toMatch(/\n3 passed, 0 failed, 0 skipped\n$/);
   expect(ran.code).toBe(0);
 });
 
-test("test:full fails for one broken life of those beside the tests, and says how to play it again", async () => {
+test("test:full fails for one broken life, and says how to play it again", async () => {
   using small = short({
     "test/support/sim/main.ts": `console.log(JSON.stringify({ broken: "seed 5: two clusters", cpuMs: 1 }));`,
-    "bench/second.ts": "process.exitCode = 1;",
   });
   const ran = await small.run(full);
   expect(ran.stderr).toContain(
-    "\nBROKEN seed 5: two clusters\n  again, with what its agents say: npm run sim -- --seed 5 --rounds 1",
+    "BROKEN seed 5: two clusters\n  again, with what its agents say: npm run sim -- --seed 5 --rounds 1",
   );
-  expect(ran.stdout).toMatch(/\n {2}simulation, beside +\d+\.\d s {2}FAILED\n/);
-  expect(ran.stdout).toMatch(/\n {2}benchmark second.ts +\d+\.\d s {2}FAILED\n/);
-  expect(ran.stdout).toMatch(/\n3 passed, 2 failed, 0 skipped\n$/);
+  expect(ran.stdout).toMatch(/\n {2}simulation: seeds 3 to 6 +\d+\.\d s {2}FAILED\n/);
+  expect(ran.stdout).toMatch(/\n2 passed, 1 failed, 0 skipped\n$/);
   expect(ran.code).toBe(1);
 });
 

@@ -7,7 +7,7 @@ import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import ssh2 from "ssh2";
 import type { Connection } from "ssh2";
-import { findSshd } from "../../scripts/sshd.mjs";
+import { findProgram } from "../../scripts/programs.mjs";
 import type { SshLogin } from "../../src/ssh/index.ts";
 import { eventually } from "./eventually.ts";
 import { freePorts } from "./ports.ts";
@@ -50,7 +50,7 @@ export function newKey(): { readonly private: string; readonly public: string; r
  * stands in `kind`.
  */
 export async function startSshd(options: SshdOptions = {}): Promise<TestSshd> {
-  const binary = findSshd();
+  const binary = findProgram("sshd");
   for (const usePam of binary === undefined ? [] : [false, true]) {
     const sshd = await startOpenSsh(binary!, usePam, options).catch(() => undefined);
     if (sshd !== undefined) return sshd;

@@ -1,5 +1,5 @@
-// An sshd for the tests: this machine's, else Debian's or Ubuntu's, unpacked with its libraries and not installed (which would start
-// one on port 22). Where none can be had the tests use the server of the ssh2 package. QUORATE_TEST_SSHD names another, or is `none`.
+// Servers for the tests, an sshd and a dnsmasq: this machine's, else Debian's or Ubuntu's, unpacked with their libraries and not installed (which
+// would start them). QUORATE_TEST_SSHD and QUORATE_TEST_DNSMASQ name others, or are `none`.
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -8,52 +8,70 @@ import { privateApt } from "../src/embed/store-apt.mjs";
 import { inPath, run, storeFolder } from "../src/embed/store-files.mjs";
 import { archives, mirrorsOf, readSources } from "../src/embed/store-sources.mjs";
 
-const system = "/usr/sbin/sshd";
+/** By the name of the program: its package, what it is made of there (sshd of more in newer versions), and what tests do without it. */
+const programs = {
+  sshd: {
+    package: "openssh-server",
+    parts: ["usr/sbin/sshd", "usr/lib/openssh/sshd-session", "usr/lib/openssh/sshd-auth"],
+    without: "the tests use the one of the ssh2 package",
+  },
+  dnsmasq: { package: "dnsmasq-base", parts: ["usr/sbin/dnsmasq"], without: "what needs one is skipped" },
+};
+/** @typedef {keyof typeof programs} Program */
+
 /** What was in vain is not tried again for so long, in milliseconds: a machine without a network waits for nothing each time. */
 const againMs = 3_600_000;
-/** Programs that newer versions of sshd are made of. */
-const parts = ["usr/sbin/sshd", "usr/lib/openssh/sshd-session", "usr/lib/openssh/sshd-auth"];
 
-/** Its libraries lie beside it. Undefined where there is none. @returns {string | undefined} */
-export function findSshd() {
-  const given = process.env["QUORATE_TEST_SSHD"];
+/** Its libraries lie beside it. Undefined where there is none. @param {Program} name @returns {string | undefined} */
+export function findProgram(name) {
+  const given = givenFor(name);
   if (given) return given === "none" ? undefined : given;
-  return [system, join(folder(), "sshd")].find((path) => existsSync(path));
+  return [`/usr/sbin/${name}`, join(folderOf(name), name)].find((path) => existsSync(path));
+}
+
+/** @param {Program} name */
+function givenFor(name) {
+  return process.env[`QUORATE_TEST_${name.toUpperCase()}`];
 }
 
 /**
  * Fetches one where there is none. Never throws.
  *
+ * @param {Program} name
  * @param {(line: string) => void} say
  */
-export async function ensureSshd(say) {
-  if (findSshd() !== undefined || process.env["QUORATE_TEST_SSHD"] === "none") return;
-  const vain = `${folder()}.vain`;
+export async function ensureProgram(name, say) {
+  if (findProgram(name) !== undefined || givenFor(name) === "none") return;
+  const folder = folderOf(name);
+  const vain = `${folder}.vain`;
   if (existsSync(vain) && Date.now() - statSync(vain).mtimeMs < againMs) return;
   try {
-    mkdirSync(dirname(folder()), { recursive: true });
-    const found = await mkdtemp(`${folder()}-new-`);
+    mkdirSync(dirname(folder), { recursive: true });
+    const found = await mkdtemp(`${folder}-new-`);
     try {
-      say("fetching an sshd for the tests");
-      await fetchInto(found);
-      if (!existsSync(folder())) renameSync(join(found, "ready"), folder());
+      say(`fetching ${name} for the tests`);
+      await fetchInto(name, found);
+      if (!existsSync(folder)) renameSync(join(found, "ready"), folder);
     } finally {
       await rm(found, { recursive: true, force: true });
     }
   } catch (error) {
-    say(
-      `no sshd can be had (${error instanceof Error ? error.message : String(error)}): the tests use the one of the ssh2 package`,
-    );
+    say(`no ${name} can be had (${error instanceof Error ? error.message : String(error)}): ${programs[name].without}`);
     writeFileSync(vain, "");
   }
 }
 
-function folder() {
-  return join(dirname(storeFolder()), "sshd");
+/** @param {Program} name */
+function folderOf(name) {
+  return join(dirname(storeFolder()), name);
 }
 
-/** @param {string} place */
-async function fetchInto(place) {
+/**
+ * @param {Program} name
+ * @param {string} place
+ */
+async function fetchInto(name, place) {
+  const { package: own, parts } = programs[name];
   if (["apt-get", "apt-cache", "dpkg", "dpkg-deb", "ldd"].some((tool) => inPath(tool, process.env).length === 0)) {
     throw new Error("this is no Debian or Ubuntu");
   }
@@ -75,23 +93,23 @@ async function fetchInto(place) {
   await ask("apt-get", "-c", apt.config, "-qq", "update");
   /** @type {Set<string>} */
   const fetched = new Set();
-  for (let wanted = ["openssh-server"]; wanted.length > 0;) {
+  for (let wanted = [own]; wanted.length > 0;) {
     await ask("apt-get", "-c", apt.config, "-qq", "download", ...wanted);
-    for (const name of wanted) fetched.add(name);
+    for (const one of wanted) fetched.add(one);
     for (const file of readdirSync(place).filter((name) => name.endsWith(".deb"))) {
       await ask("dpkg-deb", "-x", join(place, file), unpacked);
       rmSync(join(place, file));
     }
-    for (const part of parts.map((name) => join(unpacked, name)).filter((path) => existsSync(path)))
+    for (const part of parts.map((path) => join(unpacked, path)).filter((path) => existsSync(path)))
       await copyFile(part, join(ready, part.replace(/^.*\//, "")));
     for (const library of libraries(unpacked)) await copyFile(library, join(ready, library.replace(/^.*\//, "")));
     const env = { ...process.env, LD_LIBRARY_PATH: ready };
-    const needs = await run("ldd", [join(ready, "sshd")], { env });
+    const needs = await run("ldd", [join(ready, name)], { env });
     if (!needs.stdout.includes("not found")) return;
-    const shown = await Promise.all(wanted.map((name) => ask("apt-cache", "-c", apt.config, "show", "--no-all-versions", name)));
+    const shown = await Promise.all(wanted.map((one) => ask("apt-cache", "-c", apt.config, "show", "--no-all-versions", one)));
     const depends = shown.flatMap((text) => /^Depends: (.*)$/m.exec(text)?.[1]?.split(", ") ?? []);
     wanted = [...new Set(depends.map((text) => text.replace(/[ |:].*$/, "")))].filter(
-      (name) => name.startsWith("lib") && !/^libc6$|^libgcc|^libpam-/.test(name) && !fetched.has(name),
+      (one) => one.startsWith("lib") && !/^libc6$|^libgcc|^libpam-/.test(one) && !fetched.has(one),
     );
   }
   throw new Error("some of its libraries cannot be found");
@@ -106,6 +124,8 @@ function libraries(unpacked) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await ensureSshd((line) => console.error(`setup: ${line}`));
-  console.log(findSshd() ?? "none");
+  for (const name of /** @type {Program[]} */ (Object.keys(programs))) {
+    await ensureProgram(name, (line) => console.error(`setup: ${line}`));
+    console.log(findProgram(name) ?? "none");
+  }
 }
