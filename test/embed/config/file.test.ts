@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { ConfigError, configFromFile, newConfig, type Config } from "../../../src/embed/config/index.ts";
 import { durationMs, durationOfNanoseconds } from "../../../src/embed/config/duration.ts";
 import { temporaryFolder } from "../../support/etcd-server.ts";
+import { sample } from "./shipped.ts";
 
 async function fileOf(text: string): Promise<string> {
   const path = join(await temporaryFolder(), "etcd.conf.yml");
@@ -19,67 +20,9 @@ async function refused(text: string): Promise<ConfigError> {
   return error;
 }
 
-/** As a distribution ships it: everything named, most of it not set. */
-const shipped = `# Human-readable name.
-name: 'default'
-data-dir:
-wal-dir:
-snapshot-count: 10000
-heartbeat-interval: 100
-election-timeout: 1000
-quota-backend-bytes: 0
-listen-peer-urls: http://localhost:2380
-listen-client-urls: http://localhost:2379
-max-snapshots: 5
-max-wals: 5
-cors:
-initial-advertise-peer-urls: http://localhost:2380
-advertise-client-urls: http://localhost:2379
-discovery:
-discovery-fallback: 'proxy'
-discovery-proxy:
-discovery-srv:
-initial-cluster:
-initial-cluster-token: 'etcd-cluster'
-initial-cluster-state: 'new'
-strict-reconfig-check: false
-enable-pprof: true
-proxy: 'off'
-proxy-failure-wait: 5000
-proxy-refresh-interval: 30000
-proxy-dial-timeout: 1000
-proxy-write-timeout: 5000
-proxy-read-timeout: 0
-client-transport-security:
-  cert-file:
-  key-file:
-  client-cert-auth: false
-  trusted-ca-file:
-  auto-tls: false
-peer-transport-security:
-  cert-file:
-  key-file:
-  client-cert-auth: false
-  trusted-ca-file:
-  auto-tls: false
-self-signed-cert-validity: 1
-log-level: debug
-logger: zap
-log-outputs: [stderr]
-force-new-cluster: false
-auto-compaction-mode: periodic
-auto-compaction-retention: "1"
-cipher-suites: [
-  TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-  TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
-]
-tls-min-version: 'TLS1.2'
-tls-max-version: 'TLS1.3'
-`;
-
 describe("a file", () => {
   test("with every option, as distributions ship it", async () => {
-    expect(await read(shipped)).toEqual(
+    expect(await read(sample)).toEqual(
       Object.assign(newConfig(), {
         snapCount: 10_000,
         strictReconfigCheck: false,
