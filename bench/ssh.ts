@@ -35,12 +35,11 @@ const outer = await startSshd();
 const inner = await startSshd();
 const through = (ssh: SshOptions): EtcdClient => {
   const tunnels = new Tunnels(sshRoute(ssh), clock);
-  const wires = wiresBy(
-    (url, signal) => tunnels.dial(url, signal),
-    () => {
+  const wires = wiresBy((url, signal) => tunnels.dial(url, signal), {
+    close: () => {
       tunnels.close();
     },
-  );
+  });
   return Client.create({ endpoints: etcd.urls, clock, wires });
 };
 const ways = [

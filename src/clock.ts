@@ -7,7 +7,7 @@ export interface Clock {
   nowMs(): number;
   /** Waits `ms` milliseconds. Rejects with the signal's reason when aborted. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
-  /** Wall time, for labels people read (log lines, names of archives). Never compared, never subtracted. */
+  /** Wall time, for labels people read (log lines, names of archives), and for what certificates say. Never compared with anything else. */
   wallTime(): Date;
 }
 

@@ -41,6 +41,10 @@ export interface Keys {
   readonly closing: string;
   /** JSON: the cluster is closed; which agent ends last, and the former size. The leader, fenced. */
   readonly closed: string;
+  /** JSON: the authorities that sign this cluster's certificates, sealed with a secret that only its agents have. */
+  readonly authority: string;
+  /** JSON: a join token, hashed, by its id. On a lease of its life. */
+  readonly tokens: Family;
   /** JSON: step, because. By revision, in fixed-width decimal. The leader. */
   readonly events: Family;
   /** What every agent follows: nominations and Quorate's own keys without the events, of which there are many. */
@@ -390,6 +394,8 @@ export function keysUnder(namespace: string): Keys {
     step: `${own}step`,
     closing: `${own}closing`,
     closed: `${own}closed`,
+    authority: `${own}authority`,
+    tokens: family(`${own}tokens/`),
     events,
     strings: stringKeys(`${namespace}/strings/`),
     exported: exportedKeys(`${namespace}/exported/`, "to"),

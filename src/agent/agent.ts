@@ -8,7 +8,7 @@ import { AgentLife } from "./life.ts";
 import { OwnWorld } from "./own-world.ts";
 import { PartsHere } from "../world/converged/here.ts";
 import type { World } from "../world/index.ts";
-import { thisMachine, type Machine, type RunningServer } from "./machine.ts";
+import { machineWith, type Machine, type RunningServer } from "./machine.ts";
 import type { AgentExit, AgentStatus } from "./status.ts";
 
 /** Seams for tests: time, and the machine. */
@@ -50,7 +50,7 @@ export class Agent implements AsyncDisposable {
     this.serverExited$ = serverExited.asObservable();
     this.status$ = this.#status.asObservable();
     this.err$ = errors.asObservable();
-    const machine = deps.machine ?? thisMachine;
+    const machine = deps.machine ?? machineWith(options);
     const clock = deps.clock ?? systemClock;
     const log = loggerOf(options);
     const here = new PartsHere(clock, options.convergedTimeoutMs);

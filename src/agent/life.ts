@@ -30,11 +30,18 @@ import { announceRestart, endRestart } from "./restart.ts";
 import type { Machine, RunningServer } from "./machine.ts";
 import type { OwnWorld } from "./own-world.ts";
 import type { ResolvedOptions } from "./resolve.ts";
+import { certificateFolder } from "./authority/folder.ts";
+import { keepAuthorities } from "./authority/keep.ts";
+import { holderOf } from "./authority/prepare.ts";
+import { serveJoins } from "./authority/serve.ts";
+import { socketIn } from "./no-network.ts";
+import { filesOf } from "./resolve-tls.ts";
 import { Self, firstAppearance } from "./self.ts";
+import { warnOfExpiry } from "./server/certificates.ts";
 import { keepSpace } from "./server/space.ts";
 import { beforeStop, stopWaitMs } from "./stop-in-place.ts";
 import { ServerSupervisor, type ServerNews } from "./server/supervisor.ts";
-import type { Prefix } from "./begin/state.ts";
+import { noteFiles, type Prefix } from "./begin/state.ts";
 import type { AgentExit, AgentStatus } from "./status.ts";
 import { Volunteer } from "./server/volunteer.ts";
 
@@ -154,6 +161,30 @@ export class AgentLife {
     return exit;
   }
 
+  /** To itself, and to whoever joins. */
+  #giveCertificates(prefix: Prefix, client: EtcdClient, parts: Parts): void {
+    const { clock, log } = this.#deps;
+    const options = this.#options;
+    const folder = certificateFolder(prefix.folder);
+    const deps = { client, keys: options.keys, folder, clock, log };
+    void parts.keep("authorities", keepAuthorities({ ...deps, holder: holderOf(options) }, parts.living));
+    if (!options.server) return;
+    const onProblem = (problem: string | undefined): void => {
+      this.#self.setProblem("joins", problem);
+    };
+    void parts.keep("joins", serveJoins({ ...deps, urls: options.joinUrls, onProblem }, parts.living));
+  }
+
+  #warnOfExpiry(signal: AbortSignal): Promise<void> {
+    const { machine, clock, log } = this.#deps;
+    const { tls } = this.#options;
+    if (tls.clients === undefined && tls.peers === undefined) return Promise.resolve();
+    const onProblem = (problem: string | undefined): void => {
+      this.#self.setProblem("certificates", problem);
+    };
+    return warnOfExpiry({ files: this.#options, inspect: machine.inspectFiles, clock, log, onProblem }, signal);
+  }
+
   async #endInTime(signal: AbortSignal): Promise<void> {
     const { maxRuntimeMs } = this.#options;
     if (maxRuntimeMs === 0) return;
@@ -167,13 +198,20 @@ export class AgentLife {
   }
 
   async #live(signal: AbortSignal): Promise<AgentExit> {
-    const { machine } = this.#deps;
+    const { machine, clock, log } = this.#deps;
     const options = this.#options;
     await this.#converging.begin();
     if (options.server) await machine.assertPortsFree([...options.clientUrls, ...options.serverUrls]);
     await using prefix = await machine.openPrefix(options.prefix, options.hostname);
     this.#self.prefix = prefix;
     await assertSameMachine(prefix, machine.id(), options.moved || options.newCluster);
+    if (options.autoTls) await machine.prepareCertificates({ options, prefix, clock, log }, signal);
+    await machine.inspectFiles(options, clock.wallTime());
+    await noteFiles(prefix, {
+      tls: filesOf(options.tls.clients),
+      login: options.login,
+      socket: options.noNetwork ? socketIn(prefix.folder) : undefined,
+    });
     const crashed = await noteStart(prefix, machine.boot());
     try {
       const exit = await this.#liveIn(prefix, crashed, signal);
@@ -351,6 +389,9 @@ export class AgentLife {
           folder: joinPath(prefix.folder, "world"),
           namespace: options.keys.namespace,
           worldGroup: options.worldGroup,
+          tls: filesOf(options.tls.clients),
+          login: options.login,
+          socket: options.noNetwork ? socketIn(prefix.folder) : undefined,
           clock,
         };
         const of = { clusterId: seen.clusterId, endpoints: client.endpoints.urls(), log: log.child({ part: "replica" }) };
@@ -359,6 +400,8 @@ export class AgentLife {
       const backAgain = (): boolean =>
         this.#self.phase !== "stopping" &&
         (this.#self.news.kind === "serving" || (this.#self.news.kind === "none" && prefix.state.seat === undefined));
+      void parts.keep("certificates", this.#warnOfExpiry(living));
+      if (options.autoTls) this.#giveCertificates(prefix, client, parts);
       void parts.keep("restarted", endRestart({ client, options, clock }, this.#view, backAgain, living));
       void parts.keep("flags", tellIgnoredPolicy({ options, view: this.#view, log }, living));
       if (begin.kind !== "found") void parts.keep("size", tellIgnoredSize({ client, options, clock, log }, living));

@@ -3,15 +3,19 @@ import { rm, statfs } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.ts";
 import { archiveDataDir, assertPortsFree, dnsCluster, dnsEndpoints, EtcdServer, inspectDataDir } from "../embed/index.ts";
-import type { ArchiveOptions, DataDirState, EtcdServerOptions } from "../embed/index.ts";
-import { EtcdClient, type EtcdClientOptions } from "../etcd/index.ts";
+import type { ArchiveOptions, DataDirState, EtcdServerOptions, ServerTls } from "../embed/index.ts";
+import { EtcdClient, wiresTo, type EtcdClientOptions } from "../etcd/index.ts";
+import { prepareCertificates } from "./authority/prepare.ts";
 import { chooseBinary, type Binary } from "./begin/binary.ts";
 import { bootOfMachine, type Boot } from "./begin/crashes.ts";
 import { openRegistry } from "./begin/registry.ts";
 import { idOfMachine } from "./begin/same-machine.ts";
 import { Prefix } from "./begin/state.ts";
 import { temporaryPrefixRoot, type ResolvedOptions } from "./resolve.ts";
+import { withoutNetwork } from "./no-network.ts";
+import { filesOf, serverTlsOf } from "./resolve-tls.ts";
 import { keepSnapshot, type KeepSnapshot } from "./server/keep-snapshot.ts";
+import { inspectFiles } from "./server/certificates.ts";
 import { answerPreflights, fetchText, PreflightStub, type PreflightAnswer } from "./server/preflight-stub.ts";
 
 /** A server, whoever made it. */
@@ -41,8 +45,12 @@ export interface Machine {
   /** Client URLs, by DNS. */
   readonly dnsEndpoints: typeof dnsEndpoints;
   readonly openRegistry: typeof openRegistry;
-  /** One small GET. */
+  /** One small GET at a server URL. */
   fetchText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string>;
+  /** The same at a client URL. */
+  fetchClientText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string>;
+  readonly prepareCertificates: typeof prepareCertificates;
+  readonly inspectFiles: typeof inspectFiles;
   /** Of the file system a folder is on, in bytes. */
   freeBytes(folder: string): Promise<number>;
   /** Undefined where the machine does not tell. */
@@ -51,6 +59,29 @@ export interface Machine {
   id(): string | undefined;
   readonly randomBytes: (size: number) => Buffer;
   readonly randomUUID: () => string;
+}
+
+/** The machine this program runs on, for an agent with these certificates, this login, and a network or none. */
+export function machineWith({
+  tls: { clients, peers },
+  login,
+  noNetwork,
+}: Pick<ResolvedOptions, "tls" | "login" | "noNetwork">): Machine {
+  const [toClients, toPeers] = [{ tls: filesOf(clients) }, { tls: filesOf(peers) }];
+  const [ofClients, ofPeers] = [{ tls: serverTlsOf(clients) }, { tls: serverTlsOf(peers) }];
+  const machine: Machine = {
+    ...thisMachine,
+    connect: (options) => EtcdClient.create({ wires: wiresTo(toClients), ...options, ...(login === undefined ? {} : { login }) }),
+    listen: (urls, answer) => answerPreflights(urls, answer, ofPeers),
+    tell: (urls, path, what) => tellAt(urls, path, what, ofClients.tls),
+    fetchText: (url, timeoutMs, clock, signal) => fetchText(url, timeoutMs, clock, signal, toPeers),
+    fetchClientText: (url, timeoutMs, clock, signal) => fetchText(url, timeoutMs, clock, signal, toClients),
+  };
+  return noNetwork ? withoutNetwork(machine) : machine;
+}
+
+function tellAt(urls: readonly string[], path: string, what: () => object, tls?: ServerTls): Promise<PreflightStub> {
+  return PreflightStub.open(urls, (asked) => (asked === path ? Promise.resolve(what()) : undefined), { tls });
 }
 
 /** The machine this program runs on. */
@@ -64,12 +95,15 @@ export const thisMachine: Machine = {
   removeDataDir: (dir) => rm(dir, { recursive: true, force: true }),
   keepSnapshot,
   startServer: (options, deps, signal) => EtcdServer.start(options, deps, signal),
-  listen: answerPreflights,
-  tell: (urls, path, what) => PreflightStub.open(urls, (asked) => (asked === path ? Promise.resolve(what()) : undefined)),
+  listen: (urls, answer) => answerPreflights(urls, answer),
+  tell: (urls, path, what) => tellAt(urls, path, what),
   dnsCluster,
   dnsEndpoints,
   openRegistry,
   fetchText,
+  fetchClientText: fetchText,
+  prepareCertificates,
+  inspectFiles,
   freeBytes: async (folder) => {
     const { bavail, bsize } = await statfs(folder);
     return bavail * bsize;

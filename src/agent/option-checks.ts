@@ -1,5 +1,5 @@
 import { QuorateError } from "../errors.ts";
-import { quote, whyNotUrl } from "../keys.ts";
+import { whyNotUrl } from "../keys.ts";
 import type { AgentOptions } from "./options.ts";
 
 /** What several options are checked by. Each throws QuorateError INVALID_OPTION, which names the option. */
@@ -21,7 +21,6 @@ export function urls(
   for (const url of list) {
     const why = whyNotUrl(url);
     if (why !== undefined) refuse(option, why, "give URLs like http://192.0.2.7:2379");
-    if (url.startsWith("https:")) refuse(option, `${quote(url)} asks for TLS, which this version cannot do yet`, "use http://");
   }
   if (new Set(list).size !== list.length) refuse(option, "a URL stands in it twice", "give each once");
   return list;

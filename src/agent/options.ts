@@ -104,7 +104,41 @@ export interface AgentOptions {
   readonly newCluster?: boolean;
   /** The prefix was moved here from another machine, on which nothing runs on it any more. Default false. */
   readonly moved?: boolean;
-  /** Accepted for the time when there is TLS: allow plain http beyond loopback. Default false. */
+  /**
+   * Certificate and key in PEM for `clientUrls`, which then begin with `https`, and for this agent's own connections to those of others. Read
+   * anew for every connection: they may be replaced at any time.
+   */
+  readonly certFile?: string;
+  readonly keyFile?: string;
+  /** Authorities in PEM that sign the certificates of `clientUrls`, and of clients. Default: those that Node and etcd trust. */
+  readonly trustedCaFile?: string;
+  /** Refuse clients that show no certificate of these authorities. Default false. */
+  readonly clientCertAuth?: boolean;
+  /** The same for `serverUrls`, which servers reach each other at. */
+  readonly peerCertFile?: string;
+  readonly peerKeyFile?: string;
+  readonly peerTrustedCaFile?: string;
+  readonly peerClientCertAuth?: boolean;
+  /**
+   * Have all certificates made, in place of files: whoever founds a cluster makes its authorities, and whoever joins one is given certificates by
+   * any of its agents. They are kept in `tls` under the prefix, and renewed there. Who shows none is refused, at all URLs. Default false.
+   */
+  readonly autoTls?: boolean;
+  /** The file that holds a token of `quorate token create`. Read by whoever joins and has no certificates yet. */
+  readonly joinTokenFile?: string;
+  /** `https` URLs at which this agent gives them. Default: the host of the first server URL, and the port after it. */
+  readonly joinUrls?: readonly string[];
+  /**
+   * Whom this agent logs in as where the cluster has authentication, and the file that holds the password, which nobody else may read. etcd lets
+   * nobody change members who has not the role `root`. Both or none; they do no harm where there is no authentication yet.
+   */
+  readonly user?: string;
+  readonly passwordFile?: string;
+  /**
+   * One agent alone, whose server is behind two unix sockets in its folder and at no port. Not with seeds or URLs. Default false.
+   */
+  readonly noNetwork?: boolean;
+  /** Allow plain http beyond loopback. Default false. */
   readonly insecure?: boolean;
   /** The etcd to run. Default: the managed store, then PATH. */
   readonly etcdBin?: string;

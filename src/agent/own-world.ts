@@ -6,6 +6,8 @@ import type { World } from "../world/index.ts";
 import type { PartsHere } from "../world/converged/here.ts";
 import { worldOver } from "../world/world.ts";
 import type { ResolvedOptions } from "./resolve.ts";
+import { socketIn } from "./no-network.ts";
+import { filesOf } from "./resolve-tls.ts";
 
 /** Where the World of an agent is: known once it has joined. */
 export interface WorldPlace {
@@ -61,7 +63,8 @@ export class OwnWorld {
   }
 
   #make(): World {
-    const { hostname, keys, sessionTtlMs, worldGroup } = this.#options;
+    const { hostname, keys, sessionTtlMs, worldGroup, login, noNetwork } = this.#options;
+    const tls = filesOf(this.#options.tls.clients);
     const [clock, log] = [this.#clock, this.#log];
     const world = worldOver({
       hostname,
@@ -80,6 +83,9 @@ export class OwnWorld {
           folder: join(folder, "world"),
           clock,
           log,
+          ...(tls === undefined ? {} : { tls }),
+          ...(login === undefined ? {} : { login }),
+          ...(noNetwork ? { socket: socketIn(folder) } : {}),
           ...(worldGroup === undefined ? {} : { worldGroup }),
         });
       },

@@ -161,8 +161,8 @@ export function ownSeed(seeds: readonly string[], { machineName, addresses }: Su
   const urls = { clientUrls: [client.origin], serverUrls: [server.origin] };
   if (isIP(client.hostname.replace(/^\[|\]$/g, "")) !== 0) return urls;
   return {
-    clientUrls: [`http://0.0.0.0:${client.port}`],
-    serverUrls: [`http://0.0.0.0:${server.port}`],
+    clientUrls: [`${client.protocol}//0.0.0.0:${client.port}`],
+    serverUrls: [`${server.protocol}//0.0.0.0:${server.port}`],
     advertiseClientUrls: [client.origin],
     advertiseServerUrls: [server.origin],
   };

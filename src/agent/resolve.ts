@@ -8,7 +8,19 @@ import { isHostname, keysUnder, quote, type Keys } from "../keys.ts";
 import { dynamicSize, whyNotWithin, type Chooser } from "../chooser/index.ts";
 import { label, refuse, urls, whole } from "./option-checks.ts";
 import type { AgentOptions } from "./options.ts";
+import { assertAlone, noNetworkUrls } from "./no-network.ts";
 import { bootGiven, expectGiven, ownSeed, type Boot } from "./resolve-begin.ts";
+import {
+  assertSchemes,
+  autoTlsGiven,
+  joinUrlsGiven,
+  loginGiven,
+  madeIn,
+  tlsGiven,
+  usualUrl,
+  type AgentTls,
+} from "./resolve-tls.ts";
+import type { FileLogin } from "../etcd/index.ts";
 import {
   defaultClusterPolicy,
   isChooserName,
@@ -30,6 +42,16 @@ export interface ResolvedOptions {
   readonly serverUrls: readonly string[];
   readonly advertiseClientUrls: readonly string[];
   readonly advertiseServerUrls: readonly string[];
+  readonly tls: AgentTls;
+  /** Its files are made, under the prefix. */
+  readonly autoTls: boolean;
+  readonly joinTokenFile: string | undefined;
+  /** Where it gives certificates to others; none unless it does. */
+  readonly joinUrls: readonly string[];
+  /** Undefined: it logs in as nobody. */
+  readonly login: FileLogin | undefined;
+  /** Its server is at no port: URLs are names. */
+  readonly noNetwork: boolean;
   /** Undefined: a temporary folder is made. */
   readonly prefix: string | undefined;
   readonly server: boolean;
@@ -141,6 +163,20 @@ const kinds = z
     adopt: flag,
     newCluster: flag,
     moved: flag,
+    certFile: text,
+    keyFile: text,
+    trustedCaFile: text,
+    clientCertAuth: flag,
+    peerCertFile: text,
+    peerKeyFile: text,
+    peerTrustedCaFile: text,
+    peerClientCertAuth: flag,
+    autoTls: flag,
+    joinTokenFile: text,
+    joinUrls: list,
+    user: text,
+    passwordFile: text,
+    noNetwork: flag,
     insecure: flag,
     etcdBin: text,
     autoCompactionRetention: text,
@@ -277,16 +313,14 @@ export function resolveOptions(asked: AgentOptions, around: Surroundings = surro
       "add --seeds=http://HOST:2379 with a client URL of the cluster",
     );
   }
-  const clientUrls = listenUrls(
-    "clientUrls",
-    urls("clientUrls", given.clientUrls, ["http://127.0.0.1:2379"]),
-    "--advertise-client-urls",
-  );
-  const serverUrls = listenUrls(
-    "serverUrls",
-    urls("serverUrls", given.serverUrls, ["http://127.0.0.1:2380"]),
-    "--advertise-server-urls",
-  );
+  const noNetwork = given.noNetwork ?? false;
+  if (noNetwork) assertAlone(given);
+  const clientUrls: readonly string[] = noNetwork
+    ? [noNetworkUrls.client]
+    : listenUrls("clientUrls", urls("clientUrls", given.clientUrls, [usualUrl("clients", given)]), "--advertise-client-urls");
+  const serverUrls: readonly string[] = noNetwork
+    ? [noNetworkUrls.server]
+    : listenUrls("serverUrls", urls("serverUrls", given.serverUrls, [usualUrl("peers", given)]), "--advertise-server-urls");
   const both = clientUrls.find((url) => serverUrls.includes(url));
   if (both !== undefined) refuse("serverUrls", `${both} is a client URL too`, "give clients and servers a port each");
   if (given.prefix !== undefined && !isAbsolute(given.prefix)) {
@@ -318,18 +352,33 @@ export function resolveOptions(asked: AgentOptions, around: Surroundings = surro
   }
   const advertiseClientUrls = advertised("advertiseClientUrls", given.advertiseClientUrls, clientUrls, "clientUrls", server);
   const advertiseServerUrls = advertised("advertiseServerUrls", given.advertiseServerUrls, serverUrls, "serverUrls", server);
+  const prefix = given.tmpPrefix === true ? undefined : (given.prefix ?? defaultPrefix(around));
+  const autoTls = autoTlsGiven(given);
+  const tls = autoTls && prefix !== undefined ? madeIn(prefix) : tlsGiven(given);
+  const boot = bootGiven(given, hostname, advertiseServerUrls);
+  const expect = expectGiven(given, seeds, advertiseClientUrls);
+  assertSchemes({ seeds, clientUrls, serverUrls, advertiseClientUrls, advertiseServerUrls }, tls, {
+    server,
+    insecure: noNetwork || given.insecure === true,
+  });
   const policy = policyGiven(given);
   const chooser = chooserGiven(given.chooser);
   return Object.freeze({
     hostname,
     seeds,
-    boot: bootGiven(given, hostname, advertiseServerUrls),
-    expect: expectGiven(given, seeds, advertiseClientUrls),
+    boot,
+    expect,
     clientUrls,
     serverUrls,
     advertiseClientUrls,
     advertiseServerUrls,
-    prefix: given.tmpPrefix === true ? undefined : (given.prefix ?? defaultPrefix(around)),
+    tls,
+    autoTls,
+    joinTokenFile: given.joinTokenFile === undefined ? undefined : resolvePath(given.joinTokenFile),
+    joinUrls: autoTls && server ? joinUrlsGiven(given, serverUrls, advertiseServerUrls) : [],
+    login: loginGiven(given),
+    noNetwork,
+    prefix,
     server,
     idealClusterSize: whole("idealClusterSize", given.idealClusterSize ?? 5, 1, 1_000),
     keys: keysUnder(given.namespace ?? "/_mgmt"),

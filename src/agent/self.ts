@@ -10,7 +10,7 @@ import type { AgentPhase, AgentStatus } from "./status.ts";
 import { quorateVersion } from "./version.ts";
 
 /** What can be wrong with a host. */
-export type ProblemAbout = "crashes" | "ports" | "space" | "etcd";
+export type ProblemAbout = "crashes" | "ports" | "space" | "etcd" | "certificates" | "joins";
 
 /** What an agent knows of itself: its status for those who hold it, and the keys that show it to the others. */
 export class Self {
@@ -112,7 +112,7 @@ export class Self {
 
 /** What an agent shows of itself at first, before its server has news. */
 export function firstAppearance(
-  { zone, priority, advertiseServerUrls, server, given, chooser }: ResolvedOptions,
+  { zone, priority, advertiseServerUrls, server, given, chooser, login, joinUrls }: ResolvedOptions,
   { state }: Prefix,
   binary: Binary | undefined,
   proof: string,
@@ -133,6 +133,8 @@ export function firstAppearance(
       proof,
       ...(Object.keys(given.policy).length === 0 ? {} : { flags: given.policy }),
       ...(chooser === dynamicSize ? {} : { chooser: chooser.name }),
+      ...(login === undefined ? {} : { user: login.user }),
+      ...(joinUrls.length === 0 ? {} : { join: [...joinUrls] }),
     },
     volunteer: volunteering ? advertiseServerUrls.join(",") : undefined,
     endpoints: undefined,

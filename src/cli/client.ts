@@ -3,6 +3,7 @@ import { EtcdClient } from "../etcd/index.ts";
 import { keysUnder, type Keys } from "../keys.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { ClientSettings } from "./options.ts";
+import { reachOf } from "./reach.ts";
 import { wayBy } from "./way.ts";
 
 export interface Cluster {
@@ -24,8 +25,15 @@ export async function withCluster<T>(settings: ClientSettings, use: (cluster: Cl
   process.once("SIGINT", end);
   const { signal } = ended;
   try {
-    const way = await wayBy(settings.ssh, signal);
-    const client = EtcdClient.create({ endpoints: settings.endpoints, clock: systemClock, refusedMs, ...way });
+    const { endpoints, tls, login, socket } = await reachOf(settings);
+    const way = await wayBy({ ssh: settings.ssh, tls, socket }, signal);
+    const client = EtcdClient.create({
+      endpoints,
+      clock: systemClock,
+      refusedMs,
+      ...way,
+      ...(login === undefined ? {} : { login }),
+    });
     try {
       return await use({ client, keys, signal });
     } finally {

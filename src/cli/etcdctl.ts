@@ -5,6 +5,7 @@ import { QuorateError } from "../errors.ts";
 import type { Io } from "./io.ts";
 import { clientFlags, defaultEndpoints, valueOf, type Env } from "./options.ts";
 import { sshGiven } from "./options-ssh.ts";
+import { tlsFlags } from "./options-tls.ts";
 
 /**
  * `quorate etcdctl ARGS`: the etcdctl beside the etcd that an agent would run, API 3, with Quorate's endpoints, which are those behind
@@ -60,5 +61,21 @@ export function etcdctlEnvironment(args: readonly string[], env: Env): Record<st
   const own = valueOf(clientFlags.endpoints, {}, env)?.join(",");
   const endpoints = named ? undefined : (own ?? env["ETCDCTL_ENDPOINTS"] ?? defaultEndpoints.join(","));
   const rest = Object.fromEntries(Object.entries(env).filter(([name]) => name !== "ETCDCTL_ENDPOINTS"));
-  return { ...rest, ETCDCTL_API: "3", ...(endpoints === undefined ? {} : { ETCDCTL_ENDPOINTS: endpoints }) };
+  return {
+    ...rest,
+    ...filesFor(args, env),
+    ETCDCTL_API: "3",
+    ...(endpoints === undefined ? {} : { ETCDCTL_ENDPOINTS: endpoints }),
+  };
+}
+
+/** The files for TLS that are set for Quorate, where the arguments name none. */
+function filesFor(args: readonly string[], env: Env): Record<string, string> {
+  return Object.fromEntries(
+    Object.values(tlsFlags).flatMap((flag) => {
+      const isNamed = args.some((arg) => arg === `--${flag.name}` || arg.startsWith(`--${flag.name}=`));
+      const path = isNamed ? undefined : valueOf(flag, {}, env);
+      return path === undefined ? [] : [[`ETCDCTL_${flag.name.toUpperCase()}`, path]];
+    }),
+  );
 }

@@ -11,8 +11,10 @@ import {
 import { whyNotWithin } from "../chooser/index.ts";
 import { QuorateError } from "../errors.ts";
 import { quote } from "../keys.ts";
+import type { FileLogin, TlsFiles } from "../etcd/index.ts";
 import type { SshOptions } from "../ssh/index.ts";
 import { sshFlags, sshGiven } from "./options-ssh.ts";
+import { loginFlags, loginGiven, tlsFilesGiven, tlsFlags } from "./options-tls.ts";
 
 /** Every flag of the command line, and the only place that reads the environment. Rules that hold for the library too are in agent/resolve. */
 
@@ -213,7 +215,25 @@ export const agentFlags = {
   adopt: toggle("adopt", "take over a cluster that Quorate did not found"),
   newCluster: toggle("new-cluster", "found a new cluster although this prefix belonged to one"),
   moved: toggle("moved", "this prefix was moved here from another machine, where nothing runs on it any more"),
-  insecure: toggle("insecure", "allow plain http beyond loopback (there is no TLS yet: accepted, changes nothing)"),
+  certFile: text(
+    "cert-file",
+    "FILE",
+    "certificate for the client URLs, which then begin with https, and for what this agent asks",
+  ),
+  keyFile: text("key-file", "FILE", "its key"),
+  trustedCaFile: text("trusted-ca-file", "FILE", "authorities that sign the certificates of client URLs and of clients"),
+  clientCertAuth: toggle("client-cert-auth", "refuse clients that show no certificate of these authorities"),
+  peerCertFile: text("peer-cert-file", "FILE", "certificate for the server URLs, which then begin with https"),
+  peerKeyFile: text("peer-key-file", "FILE", "its key"),
+  peerTrustedCaFile: text("peer-trusted-ca-file", "FILE", "authorities that sign the certificates of servers"),
+  peerClientCertAuth: toggle("peer-client-cert-auth", "refuse peers that show no certificate of these authorities"),
+  autoTls: toggle("auto-tls", "have all certificates made and renewed, under the prefix; who shows none is refused"),
+  joinTokenFile: text("join-token-file", "FILE", "what `quorate token create` printed: to be given certificates by the cluster"),
+  joinUrls: urls("join-urls", "https URLs at which this agent gives them (default: the port after the server URL's)"),
+  user: loginFlags.user,
+  passwordFile: loginFlags.passwordFile,
+  noNetwork: toggle("no-network", "one agent alone: its server is behind unix sockets under the prefix, and at no port"),
+  insecure: toggle("insecure", "allow plain http beyond loopback"),
   etcdBin: text("etcd-bin", "FILE", "the etcd to run (default: the managed store, then PATH)"),
   autoCompactionRetention: text("auto-compaction-retention", "TIME", "history that etcd keeps (default: 10m)"),
   quotaBackendBytes: {
@@ -287,6 +307,8 @@ export const clientFlags = {
     help: "client URLs of the cluster (default: http://127.0.0.1:2379)",
     read: endpointUrls,
   },
+  ...tlsFlags,
+  ...loginFlags,
   ...sshFlags,
   namespace: agentFlags.namespace,
   output: {
@@ -354,8 +376,14 @@ export function runSettings(given: Given, env: Env): RunSettings {
 /** What a command that asks a cluster was given. */
 export interface ClientSettings {
   readonly endpoints: readonly string[];
+  /** For endpoints with `https`. */
+  readonly tls?: TlsFiles;
+  /** For an etcd with authentication. */
+  readonly login?: FileLogin;
   /** Where to log in, and see the endpoints from. */
   readonly ssh?: SshOptions;
+  /** Folder of the agent of this host, where it is said. */
+  readonly prefix?: string | undefined;
   readonly namespace: string;
   readonly output: Format;
 }
@@ -363,9 +391,14 @@ export interface ClientSettings {
 /** @throws QuorateError INVALID_OPTION that names the flag or the variable. */
 export function clientSettings(given: Given, env: Env): ClientSettings {
   const ssh = sshGiven(given, env);
+  const tls = tlsFilesGiven((flag) => valueOf(flag, given, env));
+  const login = loginGiven((flag) => valueOf(flag, given, env));
   return {
     endpoints: valueOf(clientFlags.endpoints, given, env) ?? defaultEndpoints,
+    ...(tls === undefined ? {} : { tls }),
+    ...(login === undefined ? {} : { login }),
     ...(ssh === undefined ? {} : { ssh }),
+    prefix: valueOf(agentFlags.prefix, given, env),
     namespace: valueOf(clientFlags.namespace, given, env) ?? "/_mgmt",
     output: valueOf(clientFlags.output, given, env) ?? "table",
   };

@@ -52,6 +52,11 @@ const upSizeFlag: Flag<number> = {
   ...own("size", "N", "how many agents (default: 3)"),
   read: (texts) => wholeCount(texts.at(-1) ?? ""),
 };
+const tokenTtlFlag: Flag<number> = {
+  ...own("ttl", "TIME", "how long it counts (default: 1h)"),
+  read: (texts) => parseDuration(texts.at(-1) ?? ""),
+};
+const passwordsFlag = own("passwords", "DIR", "folder with a file for each password: root, agent and world");
 const procfileFlag = own("procfile", "FILE", "run what it says; where there is none, write it");
 const upFolderFlag = own("prefix", "DIR", "where each agent has its folder (default: quorate-up, here)");
 const suiteFlag = own("suite", "NAME", "the suite of the distribution to take it from, such as bookworm");
@@ -125,8 +130,11 @@ First steps:
       `
 The defaults listen on the loopback address only. On several machines, name addresses that the others reach:
 
-  one$ quorate run --client-urls=http://192.0.2.1:2379 --server-urls=http://192.0.2.1:2380
-  two$ quorate run --client-urls=http://192.0.2.2:2379 --server-urls=http://192.0.2.2:2380 --seeds=http://192.0.2.1:2379
+  one$ quorate run --insecure --client-urls=http://192.0.2.1:2379 --server-urls=http://192.0.2.1:2380
+  two$ quorate run --insecure --client-urls=http://192.0.2.2:2379 --server-urls=http://192.0.2.2:2380 --seeds=http://192.0.2.1:2379
+
+--insecure: nobody else can listen on that network. Elsewhere begin the URLs with https, and give certificates: --cert-file and its like for
+clients, --peer-cert-file and its like for servers among themselves.
 
 Three agents for a trial on one machine:
 
@@ -308,6 +316,41 @@ Only what is typed counts here: the variables of these flags are for \`quorate r
           await import("./etcd-commands.ts")
         ).install({ suite: one(suiteFlag), from: one(fromFlag), sha256: one(sumFlag) }, io),
       );
+    });
+
+  const auth = groupOf(program, "auth", "who may do what in the cluster, where everybody has to log in");
+  const initFlags = [...asking, passwordsFlag];
+  const init = command(auth, "init", "make users and roles, and turn authentication on once all agents log in", initFlags);
+  init
+    .addHelpText(
+      "after",
+      `
+It makes the users root (people), quorate-agent (agents; etcd lets only those with its role root change members) and quorate-world (programs:
+they read the namespace, and write what the World owns). Each password is a file in --passwords; one that is not there yet is made. While
+an agent does not log in it refuses, and names it: start that one again with --user and --password-file, then run it once more.
+${examples("quorate auth init --passwords=/root/quorate-passwords")}`,
+    )
+    .action(async () => {
+      const given = givenTo(init, initFlags);
+      const settings = { ...clientSettings(given, io.env), passwords: valueOf(passwordsFlag, given, {}) };
+      done(await (await import("./auth.ts")).init(settings, io));
+    });
+
+  const token = groupOf(program, "token", "what a host shows that joins a cluster with --auto-tls");
+  const tokenFlags = [...asking, tokenTtlFlag];
+  const createToken = command(token, "create", "make a token for one host, and print it", tokenFlags);
+  createToken
+    .addHelpText(
+      "after",
+      `
+Whoever has it is given certificates of this cluster, once: keep it in a file that only the host reads which joins. Nothing but the token goes to
+standard output.
+${examples("quorate token create > token", "quorate token create --ttl 15m -o json")}`,
+    )
+    .action(async () => {
+      const given = givenTo(createToken, tokenFlags);
+      const settings = { ...clientSettings(given, io.env), ttlMs: valueOf(tokenTtlFlag, given, {}) ?? 3_600_000 };
+      done(await (await import("./token.ts")).create(settings, io));
     });
 
   const discovery = groupOf(program, "discovery", "tokens by which hosts find each other (run --discovery)");

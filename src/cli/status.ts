@@ -35,7 +35,9 @@ export async function status(
       if (!settings.endpointsHealth || !(error instanceof QuorateError)) throw error;
       failure = error;
     }
-    const health = settings.endpointsHealth ? await probeEndpoints(client, keys, view, settings.endpoints, signal) : undefined;
+    const health = settings.endpointsHealth
+      ? await probeEndpoints(client, keys, view, client.endpoints.urls(), signal)
+      : undefined;
     const replicas =
       view === undefined
         ? []

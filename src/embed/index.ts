@@ -8,7 +8,7 @@ export * from "./config/index.ts";
 export { startEtcd } from "./etcd.ts";
 export type { Etcd, StartEtcdOptions } from "./etcd.ts";
 export { EtcdServer } from "./server.ts";
-export type { Boot, EtcdServerOptions, InitialMember } from "./options.ts";
+export type { Boot, EtcdServerOptions, InitialMember, ServerTls } from "./options.ts";
 export { serverDefaults } from "./options.ts";
 export type { ServerExit } from "./process.ts";
 export type { EtcdLogLine, LogLevel } from "./log.ts";

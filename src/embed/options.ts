@@ -12,6 +12,10 @@ export interface EtcdServerOptions {
   readonly listenPeerUrls: readonly string[];
   readonly advertiseClientUrls: readonly string[];
   readonly advertisePeerUrls: readonly string[];
+  /** For client URLs with `https`. */
+  readonly clientTls?: ServerTls;
+  /** For peer URLs with `https`: also what it shows its peers when it connects to them. */
+  readonly peerTls?: ServerTls;
   /** How to begin where the data dir is empty. Undefined: continue from the data dir. Without effect where the data dir has data. */
   readonly boot?: Boot;
   /** etcd's own check of member changes. Default false: it delays every learner by 5 s and forbids replacing learner-first. */
@@ -36,8 +40,20 @@ export interface EtcdServerOptions {
   readonly startTries?: number;
   /** The whole environment of etcd besides a fixed `PATH`: nothing of ours reaches it. Default none. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Folder that `unix` URLs are below, which etcd has no other way to say. Default: this process's. */
+  readonly cwd?: string;
   /** Gets etcd's log, line by line, at etcd's levels. Default: nowhere. */
   readonly log?: Logger;
+}
+
+/** What a server shows, and asks for, at its `https` URLs of one side. Files in PEM. */
+export interface ServerTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Of the authorities whose certificates count. etcd reads it when it starts; the other two for every connection. */
+  readonly trustedCaFile?: string;
+  /** Whoever has no certificate of those is refused. */
+  readonly clientCertAuth: boolean;
 }
 
 /** How a server with an empty data dir begins. */
@@ -92,6 +108,8 @@ export function serverFlags(options: EtcdServerOptions, members: readonly Initia
     "grpc-keepalive-min-time": options.grpcKeepaliveMinTime ?? serverDefaults.grpcKeepaliveMinTime,
     "heartbeat-interval": options.heartbeatMs,
     "election-timeout": options.electionMs,
+    ...tlsFlags("", options.clientTls),
+    ...tlsFlags("peer-", options.peerTls),
     ...(options.boot && members
       ? {
           "initial-cluster": members.flatMap(({ name, peerUrls }) => peerUrls.map((url) => `${name}=${url}`)).join(","),
@@ -101,4 +119,14 @@ export function serverFlags(options: EtcdServerOptions, members: readonly Initia
       : {}),
   };
   return Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}=${value}`]));
+}
+
+function tlsFlags(side: "" | "peer-", tls: ServerTls | undefined): Record<string, string | boolean | undefined> {
+  if (tls === undefined) return {};
+  return {
+    [`${side}cert-file`]: tls.certFile,
+    [`${side}key-file`]: tls.keyFile,
+    [`${side}trusted-ca-file`]: tls.trustedCaFile,
+    [`${side}client-cert-auth`]: tls.clientCertAuth ? true : undefined,
+  };
 }

@@ -136,6 +136,7 @@ async function startOnce(
       env: options.env ?? {},
       fd: dataDir.fd,
       log: options.log,
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     },
     clock,
   );

@@ -7,7 +7,7 @@ import type { Compare, Op } from "./types.ts";
 /** Markers vanish by themselves; long before that a new one is used. */
 const ttlMs = 600_000;
 /** Before everything that people write. */
-const prefix = "\u0000quorate/batch/";
+export const batchMarkers = "\u0000quorate/batch/";
 
 /**
  * A key that counts the transactions of one lane. Each transaction requires the count before it and leaves its own, so it is applied
@@ -56,7 +56,7 @@ export class Markers {
   #make(lane: number, lease: string): Marker {
     let at = this.#lanes.get(lane);
     if (at?.lease !== lease)
-      this.#lanes.set(lane, (at = { key: prefix + this.#client.randomBytes(16).toString("hex"), lease, count: 0 }));
+      this.#lanes.set(lane, (at = { key: batchMarkers + this.#client.randomBytes(16).toString("hex"), lease, count: 0 }));
     const before = at.count;
     const count = before + 1;
     const { key } = at;

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { QuorateError } from "../errors.ts";
 import { passOn, type Clock } from "../clock.ts";
 import { toHex } from "./codec.ts";
-import { Credentials, isStaleToken } from "./credentials.ts";
+import { Credentials, isStaleToken, passwordOf } from "./credentials.ts";
 import type { Login } from "./credentials.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Endpoints } from "./endpoints.ts";
@@ -189,7 +189,7 @@ export class Caller {
       const shareMs = pinned ? left : shareOf(left, untried.length);
       const result = await this.#try(kind, endpoint, { shareMs, leftMs: left, pinned }, options, attempt);
       if ("value" in result) return result.value;
-      if (this.credentials !== undefined && renewals < mostRenewals && isStaleToken(result.failure)) {
+      if (result.stale && renewals < mostRenewals) {
         renewals++;
         tried.delete(endpoint);
         continue;
@@ -209,7 +209,7 @@ export class Caller {
     time: { readonly shareMs: number; readonly leftMs: number; readonly pinned: boolean },
     { signal, session }: CallOptions,
     attempt: (rpcs: Rpcs, endpoint: string) => Promise<T>,
-  ): Promise<{ readonly value: T } | { readonly failure: QuorateError }> {
+  ): Promise<{ readonly value: T } | { readonly failure: QuorateError; readonly stale: boolean }> {
     const { link, giveBack } = this.endpoints.borrow(endpoint);
     const startMs = this.clock.nowMs();
     const own = new Stop();
@@ -254,10 +254,15 @@ export class Caller {
           ? lateFailure({ ...circumstances, sent: request.sent }, this.clock.nowMs() - startMs)
           : failureOf(error, { ...circumstances, sent: request.sent });
       if (isOfEndpoint(failure)) this.endpoints.failed(endpoint);
-      if (isStaleToken(failure)) await this.credentials?.forget(token);
+      // Who was told that there is no authentication hears nothing when it is turned on; with a certificate it counts as whoever that is of.
+      const stale =
+        this.credentials !== undefined &&
+        kind.anonymous !== true &&
+        (isStaleToken(failure) || (token === undefined && /permission denied|user name not found/.test(reasonOf(failure))));
+      if (stale) await this.credentials.forget(token);
       // Nothing at all came back, not even an acknowledgement of http2: a new connection may work where this one is stuck.
       if (failure.code === "DEADLINE" && request.sent && link.bytesReceived === request.bytesBefore) link.reset();
-      return { failure };
+      return { failure, stale };
     } finally {
       stopTimer();
       this.#tries.delete(own);
@@ -266,8 +271,10 @@ export class Caller {
     }
   }
 
-  async #authenticate({ user, password }: Login): Promise<string | undefined> {
+  async #authenticate(login: Login): Promise<string | undefined> {
+    const { user } = login;
     const kind = { what: `log in as ${user}`, repeatable: true, writes: false, anonymous: true };
+    const password = await passwordOf(login);
     try {
       const { token } = await this.run(kind, {}, ({ auth }) => auth.authenticate({ name: user, password }));
       return token;

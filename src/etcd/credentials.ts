@@ -1,6 +1,7 @@
+import { readFile } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
 import { reasonOf } from "./failure.ts";
-import type { QuorateError } from "../errors.ts";
+import { messageOf, QuorateError } from "../errors.ts";
 
 /** etcd counts the life of a token in whole seconds. */
 const freshMs = 1_000;
@@ -8,7 +9,27 @@ const freshMs = 1_000;
 /** Who a client is, for an etcd with authentication. */
 export interface Login {
   readonly user: string;
-  readonly password: string;
+  /** Or the file that holds it, which is read for every login: it may be replaced at any time. A line break at its end does not count. */
+  readonly password: string | { readonly file: string };
+}
+
+/** One whose password is in a file: it can be told to other processes. */
+export interface FileLogin extends Login {
+  readonly password: { readonly file: string };
+}
+
+/** @throws QuorateError DENIED where the file cannot be read */
+export async function passwordOf({ user, password }: Login): Promise<string> {
+  if (typeof password === "string") return password;
+  try {
+    return (await readFile(password.file, "utf8")).replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new QuorateError("DENIED", `Cannot log in as ${user}: ${password.file} cannot be read: ${messageOf(error)}`, {
+      cause: error,
+      hint: "name a file that holds the password, and that this user may read",
+      data: { outcome: "none" },
+    });
+  }
 }
 
 /** A token, and when it was got. */

@@ -48,7 +48,33 @@ const elsewhere = [
 
 /** A connection of ours that is gone, in grpc's own way: 14 is unavailable. */
 export class ConnectionGone extends Error {
-  readonly code = 14;
+  static readonly code = 14;
+  readonly code = ConnectionGone.code;
+}
+
+/** What OpenSSL and Node say of a connection that came to nothing for a certificate, and what to do: by who says it. */
+export function certificateRefusal(details: string): { readonly state: string; readonly hint: string } | undefined {
+  // Of a certificate that is bad, unsupported, revoked, expired, unknown, of an unknown authority, denied access, missing.
+  if (/alert number (4[2-689]|116)\b/.test(details)) {
+    return {
+      state: "does not accept the certificate it was shown, or was shown none",
+      hint: "show one that an authority it trusts has signed and that has not expired",
+    };
+  }
+  if (/certificate has expired|CERT_HAS_EXPIRED/.test(details))
+    return { state: "shows a certificate that has expired", hint: "replace its certificate; no restart is needed" };
+  if (/altnames|ERR_TLS_CERT_ALTNAME_INVALID/.test(details))
+    return { state: "shows a certificate of another host", hint: "connect by a name or address that its certificate is of" };
+  if (
+    /self.signed certificate|certificate signature failure|unable to (get|verify)[a-z ]*certificate|DEPTH_ZERO_SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/i.test(
+      details,
+    )
+  )
+    return {
+      state: "shows a certificate of an authority that is not trusted here",
+      hint: "name the file of the authority that signed it",
+    };
+  return undefined;
 }
 
 /**
@@ -63,6 +89,14 @@ export function failureOf(error: unknown, { what, endpoint, sent }: Circumstance
   const reason = /etcdserver: (.*)$/s.exec(details)?.[1];
   if (reason === undefined) {
     if (code === deadlineExceeded) return lateFailure({ what, endpoint, sent }, undefined, error);
+    const refusal = certificateRefusal(details);
+    if (code === ConnectionGone.code && refusal !== undefined) {
+      return new QuorateError("WRONG_CERTIFICATE", `Cannot ${what}: ${endpoint} ${refusal.state}`, {
+        cause: error,
+        hint: refusal.hint,
+        data: { endpoint, outcome, reason: details, grpcCode: code },
+      });
+    }
     // "raft: stopped" is what a server says that was just removed, or is closing.
     const data = { endpoint, outcome: neverRead.test(details) ? "none" : outcome, reason: details, grpcCode: code };
     if (answers.includes(code)) {
@@ -70,6 +104,9 @@ export function failureOf(error: unknown, { what, endpoint, sent }: Circumstance
     }
     return new QuorateError("UNREACHABLE", `Cannot ${what}: ${endpoint} does not answer`, {
       retryable: true,
+      ...(/before secure TLS connection|wrong version number/.test(details)
+        ? { hint: "it hangs up on https: it may speak plain http, or be stopping" }
+        : {}),
       cause: error,
       data,
     });
@@ -85,6 +122,7 @@ export function failureOf(error: unknown, { what, endpoint, sent }: Circumstance
   }
   return new QuorateError("ETCD_REFUSED", `Cannot ${what}: etcd refused it: ${reason}`, {
     retryable: passing.some((text) => reason.includes(text)),
+    ...(reason.startsWith("user name is empty") ? { hint: "log in: name a user, and the file that holds the password" } : {}),
     cause: error,
     // A change of raft leader is reported after the proposal was made.
     data: { endpoint, outcome: reason.includes("leader changed") ? outcome : "none", reason, grpcCode: code },
@@ -134,17 +172,18 @@ export function isOfEndpoint(failure: QuorateError): boolean {
 
 /**
  * What whoever follows the store tries again for: also another cluster on a known address, a host on the way that is not what it was or
- * lets nobody pass, which somebody may set right, and a compaction between two pages of a listing.
+ * lets nobody pass, a certificate that is replaced in time, which somebody may set right, and a compaction between two pages of a listing.
  */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof QuorateError)) return false;
   return error.retryable || passingCodes.has(error.code) || reasonOf(error).includes("compacted");
 }
 
-const passingCodes: ReadonlySet<string> = new Set(["WRONG_CLUSTER", "WRONG_HOST_KEY", "DENIED"]);
+const passingCodes: ReadonlySet<string> = new Set(["WRONG_CLUSTER", "WRONG_HOST_KEY", "WRONG_CERTIFICATE", "DENIED"]);
 
-/** Nobody listens there: no time will tell more. */
+/** Nobody listens there, or one side does not trust the other: no time will tell more. */
 export function isRefused(failure: QuorateError): boolean {
+  if (failure.code === "WRONG_CERTIFICATE") return true;
   return failure.code === "UNREACHABLE" && reasonOf(failure).includes("ECONNREFUSED");
 }
 

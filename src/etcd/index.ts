@@ -2,10 +2,12 @@ export { EtcdClient } from "./client.ts";
 export type { EtcdClientOptions } from "./client.ts";
 export { succeeds } from "./successor.ts";
 export type { Succession } from "./successor.ts";
-export type { Login } from "./credentials.ts";
-export type { CallHooks, Link, LinkHandlers, LinkStream, Rpcs, StreamMethod, Wires } from "./link.ts";
+export type { FileLogin, Login } from "./credentials.ts";
+export type { CallHooks, Reaching, Link, LinkHandlers, LinkStream, Rpcs, StreamMethod, Wires } from "./link.ts";
 export { followMembers, MemberEndpoints } from "./member-endpoints.ts";
-export { rpcsOver, wiresBy } from "./link.ts";
+export { rpcsOver, wiresBy, wiresTo } from "./link.ts";
+export { certificatesIn, checkTls, lifeOf, readTls } from "./tls.ts";
+export type { TlsFiles, TlsTexts } from "./tls.ts";
 export type { Dial, Way } from "./local-end.ts";
 export type {
   CallOptions,
@@ -30,6 +32,7 @@ export { campaign, isCandidate } from "./election.ts";
 export type { CampaignOptions, Leadership } from "./election.ts";
 export { isOfEndpoint, mayHaveHappened, mayPass, reasonOf } from "./failure.ts";
 export { Batch } from "./batch.ts";
+export { batchMarkers } from "./batch-marker.ts";
 export { Deadlines } from "./deadlines.ts";
 export type { AtomicWrite, BatchOptions, Look, SingleOptions, When, WriteOp, WriteOptions, Written } from "./batch.ts";
 export { alarms, compact, defragment, disarm, isNoSpace } from "./upkeep.ts";

@@ -2,12 +2,14 @@ import type { Socket } from "node:net";
 import type * as Grpc from "@grpc/grpc-js";
 import type { AuthClient, ClusterClient, IResponseHeader, KVClient, LeaseClient, MaintenanceClient, Services } from "etcd3";
 import type * as Rpc from "etcd3/lib/rpc.js";
+import { connectorsFor } from "./connectors.ts";
 import { ConnectionGone } from "./failure.ts";
 import { grpc, rpc } from "./grpc.ts";
 import { LocalEnd, type Dial } from "./local-end.ts";
 import { methodOf } from "./messages.ts";
 import { fetchMetrics } from "./metrics.ts";
 import type { StopSignal } from "./stop.ts";
+import type { TlsFiles } from "./tls.ts";
 import { callOnce } from "./unary.ts";
 
 const channelOptions: Grpc.ChannelOptions = {
@@ -34,7 +36,7 @@ export interface Rpcs {
   readonly lease: LeaseClient;
   readonly cluster: ClusterClient;
   readonly maintenance: MaintenanceClient;
-  readonly auth: Pick<AuthClient, "authenticate">;
+  readonly auth: AuthClient;
 }
 
 export interface CallHooks {
@@ -165,14 +167,18 @@ export class GrpcLink implements Link {
   readonly url: string;
   readonly #mostReceived: number;
   readonly #way: Dial | undefined;
+  readonly #tls: TlsFiles | undefined;
+  readonly #socket: string | undefined;
   #wire: Wire | undefined;
   #closed = false;
 
-  /** `mostReceived` is the largest message taken, in bytes. `way` finds the endpoint; default: the network. */
-  constructor(url: string, mostReceived: number, way?: Dial) {
+  /** `mostReceived` is the largest message taken, in bytes. `way` finds the endpoint; default: as `Reaching` says. */
+  constructor(url: string, mostReceived: number, { way, tls, socket }: Reaching & { readonly way?: Dial } = {}) {
     this.url = url;
     this.#mostReceived = mostReceived;
     this.#way = way;
+    this.#tls = tls;
+    this.#socket = socket;
   }
 
   async call<T>(hooks: CallHooks, run: (rpcs: Rpcs) => Promise<T>): Promise<T> {
@@ -237,7 +243,7 @@ export class GrpcLink implements Link {
     this.#wire = undefined;
     if (!wire) return;
     for (const socket of wire.sockets) {
-      if (wire.end === undefined) socket.resetAndDestroy();
+      if (wire.end === undefined && this.#socket === undefined) socket.resetAndDestroy();
       else socket.destroy();
     }
     wire.end?.close();
@@ -259,11 +265,12 @@ export class GrpcLink implements Link {
 
   #dial(): Wire {
     const end = this.#way && new LocalEnd(this.url, this.#way);
-    const { credentials, sockets, unproved } = watchedCredentials(this.url, end);
-    const target = end === undefined ? authorityOf(this.url) : `unix:${end.path}`;
+    const { credentials, sockets, unproved } = connectorsFor(this.url, end, this.#tls);
+    const path = end?.path ?? this.#socket;
+    const target = path === undefined ? authorityOf(this.url) : `unix:${path}`;
     const channel = new grpc.Channel(target, credentials, {
       ...channelOptions,
-      ...(end === undefined ? {} : namesOf(this.url)),
+      ...(path === undefined ? {} : namesOf(this.url)),
       "grpc.max_receive_message_length": this.#mostReceived,
     });
     const client = new grpc.Client(target, credentials, { channelOverride: channel });
@@ -375,33 +382,6 @@ function metadata({ requireLeader, token }: Pick<CallHooks, "requireLeader" | "t
   return made;
 }
 
-/** Credentials that remember the sockets they are used on, because grpc gives no way to cut one. `end` is made ready for each. */
-function watchedCredentials(
-  url: string,
-  end: LocalEnd | undefined,
-): Pick<Wire, "sockets" | "unproved"> & { readonly credentials: Grpc.ChannelCredentials } {
-  const credentials = url.startsWith("https:") ? grpc.credentials.createSsl() : grpc.credentials.createInsecure();
-  const sockets = new Set<Socket>();
-  const unproved = new Set<Socket>();
-  const create = credentials._createSecureConnector.bind(credentials);
-  credentials._createSecureConnector = (...args) => {
-    const connector = create(...args);
-    const connect = connector.connect.bind(connector);
-    connector.connect = (socket) => {
-      sockets.add(socket);
-      unproved.add(socket);
-      socket.once("close", () => {
-        sockets.delete(socket);
-        unproved.delete(socket);
-      });
-      return connect(socket);
-    };
-    if (end !== undefined) connector.waitForReady = () => end.prepare();
-    return connector;
-  };
-  return { credentials, sockets, unproved };
-}
-
 function authorityOf(url: string): string {
   return url.replace(/^https?:\/\//, "").replace(/\/+$/, "");
 }
@@ -416,22 +396,39 @@ function namesOf(url: string): Grpc.ChannelOptions {
   };
 }
 
-/** Grpc, and http for metrics. */
-export const networkWires: Wires = {
-  link: (url, mostReceived) => new GrpcLink(url, mostReceived),
-  metrics: (endpoint, what, signal) => fetchMetrics(endpoint, what, signal),
-};
+/** How endpoints are reached over the network. */
+export interface Reaching {
+  /** Files for `https`. Default: who Node trusts is trusted, and nothing is shown. */
+  readonly tls?: TlsFiles | undefined;
+  /** A unix socket that all endpoints are behind, in place of their hosts and ports. */
+  readonly socket?: string | undefined;
+}
 
-/** The same by another way than the network's own. `close` is called once that is needed no more. */
-export function wiresBy(way: Dial, close?: () => void): Wires {
+/** Grpc, and http for metrics. */
+export function wiresTo(reaching: Reaching): Wires {
+  return {
+    link: (url, mostReceived) => new GrpcLink(url, mostReceived, reaching),
+    metrics: (endpoint, what, signal) => fetchMetrics(endpoint, { what, ...reaching }, signal),
+  };
+}
+
+export const networkWires: Wires = wiresTo({});
+
+interface ByWay extends Pick<Reaching, "tls"> {
+  /** Called once, when it is needed no more. */
+  readonly close?: () => void;
+}
+
+/** The same by another way than the network's own. */
+export function wiresBy(way: Dial, { tls, close }: ByWay = {}): Wires {
   return {
     ...(close === undefined ? {} : { close }),
-    link: (url, mostReceived) => new GrpcLink(url, mostReceived, way),
+    link: (url, mostReceived) => new GrpcLink(url, mostReceived, { way, tls }),
     metrics: async (endpoint, what, signal) => {
       const { stream, cut } = await way(endpoint, signal);
       stream.on("error", () => undefined);
       try {
-        return await fetchMetrics(endpoint, what, signal, stream);
+        return await fetchMetrics(endpoint, { what, tls, stream }, signal);
       } finally {
         cut();
       }

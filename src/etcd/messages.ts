@@ -12,6 +12,7 @@ const enums = {
   AlarmAction: ["Get", "Activate", "Deactivate"],
   DowngradeAction: ["Validate", "Enable", "Cancel"],
   EventType: ["Put", "Delete"],
+  PermissionType: ["Read", "Write", "Readwrite"],
 } as const;
 
 const messages = {
@@ -81,6 +82,20 @@ const messages = {
   StatusRequest: "",
   StatusResponse:
     "header:ResponseHeader=1 version:string=2 dbSize:int64=3 leader:uint64=4 raftIndex:uint64=5 raftTerm:uint64=6 raftAppliedIndex:uint64=7 errors:string[]=8 dbSizeInUse:int64=9 isLearner:bool=10",
+  AuthEnableRequest: "",
+  AuthEnableResponse: "header:ResponseHeader=1",
+  UserAddOptions: "no_password:bool=1",
+  AuthUserAddRequest: "name:string=1 password:string=2 options:UserAddOptions=3",
+  AuthUserAddResponse: "header:ResponseHeader=1",
+  AuthUserChangePasswordRequest: "name:string=1 password:string=2",
+  AuthUserChangePasswordResponse: "header:ResponseHeader=1",
+  AuthUserGrantRoleRequest: "user:string=1 role:string=2",
+  AuthUserGrantRoleResponse: "header:ResponseHeader=1",
+  AuthRoleAddRequest: "name:string=1",
+  AuthRoleAddResponse: "header:ResponseHeader=1",
+  Permission: "permType:PermissionType=1 key:bytes=2 range_end:bytes=3",
+  AuthRoleGrantPermissionRequest: "name:string=1 perm:Permission=2",
+  AuthRoleGrantPermissionResponse: "header:ResponseHeader=1",
   AuthenticateRequest: "name:string=1 password:string=2",
   AuthenticateResponse: "header:ResponseHeader=1 token:string=2",
   KeyValue: "key:bytes=1 create_revision:int64=2 mod_revision:int64=3 version:int64=4 value:bytes=5 lease:int64=6",
@@ -126,6 +141,12 @@ const services: Readonly<Record<string, Readonly<Record<string, readonly [string
     downgrade: ["Downgrade", "DowngradeRequest", "DowngradeResponse"],
   },
   Auth: {
+    authEnable: ["AuthEnable", "AuthEnableRequest", "AuthEnableResponse"],
+    userAdd: ["UserAdd", "AuthUserAddRequest", "AuthUserAddResponse"],
+    userChangePassword: ["UserChangePassword", "AuthUserChangePasswordRequest", "AuthUserChangePasswordResponse"],
+    userGrantRole: ["UserGrantRole", "AuthUserGrantRoleRequest", "AuthUserGrantRoleResponse"],
+    roleAdd: ["RoleAdd", "AuthRoleAddRequest", "AuthRoleAddResponse"],
+    roleGrantPermission: ["RoleGrantPermission", "AuthRoleGrantPermissionRequest", "AuthRoleGrantPermissionResponse"],
     authenticate: ["Authenticate", "AuthenticateRequest", "AuthenticateResponse"],
   },
 };

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Caller, Foreign } from "./caller.ts";
 import { bytes, toHex } from "./codec.ts";
+import { passwordOf } from "./credentials.ts";
 import { failureOf, wrongCluster } from "./failure.ts";
 import { abortAfter, inTime } from "./signals.ts";
 import { passOn } from "../clock.ts";
@@ -112,8 +113,8 @@ export class Successors {
     };
     try {
       // A token of the present cluster is none there.
-      const token =
-        login && (await link.call(hooks, ({ auth }) => auth.authenticate({ name: login.user, password: login.password }))).token;
+      const request = login && { name: login.user, password: await passwordOf(login) };
+      const token = request && (await link.call(hooks, ({ auth }) => auth.authenticate(request))).token;
       const { kvs } = await link.call({ ...hooks, token }, ({ kv }) => kv.range({ key: bytes(this.#markerKey) }));
       return kvs[0]?.value.toString("utf8");
     } catch (error) {

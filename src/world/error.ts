@@ -18,6 +18,7 @@ import type { ErrorCode } from "../errors.ts";
  * | `ABORTED` | the call's own signal fired; `cause` is its reason |
  * | `DENIED` | etcd's authentication does not allow it, or a host on the way by ssh |
  * | `WRONG_HOST_KEY` | a host on the way by ssh shows a key that is not known to be its own |
+ * | `WRONG_CERTIFICATE` | no endpoint shows a certificate that is trusted, or none accepts the one it is shown |
  * | `SESSION_LOST`, `LOCK_LOST`, `LEADERSHIP_LOST` | the lease, the lock or the leadership that it relies on is gone |
  * | `ETCD_REFUSED`, `WRONG_CLUSTER`, `PREFIX_UNUSABLE` | as they say; `cause` has the words of etcd or of the system |
  * | `CLOSED` | the World was closed |
@@ -45,6 +46,7 @@ export type WorldErrorCode = Extract<
   | "ETCD_REFUSED"
   | "WRONG_CLUSTER"
   | "WRONG_HOST_KEY"
+  | "WRONG_CERTIFICATE"
   | "PREFIX_UNUSABLE"
   | "CLOSED"
 >;
@@ -107,6 +109,7 @@ const asIs: ReadonlySet<string> = new Set<WorldErrorCode>([
   "ETCD_REFUSED",
   "WRONG_CLUSTER",
   "WRONG_HOST_KEY",
+  "WRONG_CERTIFICATE",
   "DENIED",
   "PREFIX_UNUSABLE",
   "CLOSED",

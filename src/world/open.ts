@@ -1,10 +1,10 @@
 import { hostname as machineName } from "node:os";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve as resolvePath } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../clock.ts";
 import type { Clock } from "../clock.ts";
-import { messageOf } from "../errors.ts";
+import { checkTls, type FileLogin, type TlsFiles } from "../etcd/index.ts";
+import { readAgent, tlsFields, type AgentNotes } from "./agent-notes.ts";
 import { isHostname, keysUnder } from "../keys.ts";
 import type { Etcd3Client } from "./api/client.ts";
 import type { World } from "./api/world.ts";
@@ -28,6 +28,17 @@ export interface WorldOptions {
    * sees them. Its key has to be known.
    */
   readonly ssh?: SshOptions;
+  /**
+   * Files in PEM for seeds with `https`: the authorities that are trusted, in place of those that Node trusts, and certificate and key where
+   * the cluster asks for them. They are read anew for every connection. Default: with `prefix` the files of its agent, else none.
+   */
+  readonly tls?: TlsFiles;
+  /**
+   * Whom to log in as where the cluster has authentication, and the file that holds the password. Default: with `prefix` those of its agent,
+   * else nobody.
+   */
+  readonly user?: string;
+  readonly passwordFile?: string;
   /**
    * A connection that there is already, in place of `seeds`, `ssh` and `prefix`. This World never closes it.
    *
@@ -80,6 +91,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     const ssh = await routeIn(options);
     const { prefix, namespace = "/_mgmt", clock = systemClock, logger: log } = options;
     const agent = prefix === undefined ? undefined : await agentThatKnows(prefix, (options.seeds ?? []).length > 0, clock);
+    const tls = await tlsIn(options, agent, clock);
+    const login = through?.login ?? loginIn(options) ?? agent?.login;
     const hostname = options.hostname ?? agent?.hostname ?? machineName();
     if (!isHostname(hostname)) throw refused("hostname", `${JSON.stringify(hostname)} is not a host name`);
     const sessionTtlMs = ttlMsOf(options.sessionTtl ?? defaultSessionTtl);
@@ -89,9 +102,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       endpoints: seeds,
       namespace,
       clock,
-      ...(through?.login === undefined ? {} : { login: through.login }),
+      ...(login === undefined ? {} : { login }),
+      ...(agent?.socket === undefined ? {} : { socket: agent.socket }),
       ...(folder === undefined ? {} : { folder }),
       ...(ssh === undefined ? {} : { ssh }),
+      ...(tls === undefined ? {} : { tls }),
       ...(agent?.clusterId === undefined ? {} : { clusterId: agent.clusterId }),
       ...(options.replica === undefined ? {} : { replica: options.replica }),
       ...(options.worldGroup === undefined ? {} : { worldGroup: options.worldGroup }),
@@ -122,6 +137,33 @@ async function routeIn({ ssh, prefix }: WorldOptions): Promise<SshRoute | undefi
   return route;
 }
 
+/** @throws QuorateError INVALID_OPTION */
+async function tlsIn({ tls }: WorldOptions, agent: AgentNotes | undefined, clock: Clock): Promise<TlsFiles | undefined> {
+  if (tls === undefined) return agent?.tls;
+  const files: { -readonly [K in keyof TlsFiles]: string } = {};
+  for (const [name, path] of Object.entries(tls) as [string, unknown][]) {
+    const field = tlsFields.find((one) => one === name);
+    if (field === undefined || (path !== undefined && (typeof path !== "string" || path === "")))
+      throw refused("tls", `tls.${name} is no path of a file: it takes ${tlsFields.join(", ")}`);
+    // The feeder may run elsewhere.
+    if (path !== undefined) files[field] = resolvePath(path);
+  }
+  await checkTls(files, { caFile: "tls.caFile", certFile: "tls.certFile", keyFile: "tls.keyFile" }, clock.wallTime());
+  return files;
+}
+
+/** @throws QuorateError INVALID_OPTION */
+function loginIn({ user, passwordFile }: WorldOptions): FileLogin | undefined {
+  if (user === undefined && passwordFile === undefined) return undefined;
+  for (const [name, value] of [
+    ["user", user],
+    ["passwordFile", passwordFile],
+  ] as const) {
+    if (typeof value !== "string" || value === "") throw refused(name, "user and passwordFile belong together");
+  }
+  return { user: user ?? "", password: { file: resolvePath(passwordFile ?? "") } };
+}
+
 function uriIn({ uri }: WorldOptions): (() => string) | undefined {
   return typeof uri === "string" ? () => uri : uri;
 }
@@ -136,7 +178,7 @@ interface Base {
 function clientIn(options: WorldOptions): Base | Etcd3Way | undefined {
   const { client } = options;
   if (client === undefined) return undefined;
-  for (const other of ["seeds", "ssh", "prefix"] as const)
+  for (const other of ["seeds", "ssh", "tls", "user", "passwordFile", "prefix"] as const)
     if (options[other] !== undefined) throw refused("client", `${other} is given as well`, "choose one of the two");
   const base = contextOf(client);
   if (base !== undefined) return { base, world: client as World };
@@ -183,48 +225,17 @@ async function onto({ base, world }: Base, options: WorldOptions): Promise<World
   };
 }
 
-/** What an agent has written of itself. */
-interface Agent {
-  readonly hostname: string | undefined;
-  readonly clusterId: string | undefined;
-  readonly endpoints: readonly string[];
-}
-
 /** One that was started just now finds its cluster first. */
-async function agentThatKnows(prefix: string, isKnown: boolean, clock: Clock): Promise<Agent | undefined> {
+async function agentThatKnows(prefix: string, isKnown: boolean, clock: Clock): Promise<AgentNotes | undefined> {
   const untilMs = clock.nowMs() + defaultTimeoutMs;
   for (;;) {
-    const agent = await agentIn(prefix);
+    const agent = await readAgent(prefix);
     if (isKnown || agent === undefined || agent.endpoints.length > 0 || clock.nowMs() >= untilMs) return agent;
     await clock.sleep(100, new AbortController().signal);
   }
 }
 
-/** Undefined where this user may not read it, or there is none: then the replica's folder has to know. */
-async function agentIn(prefix: string): Promise<Agent | undefined> {
-  const file = join(prefix, "state.json");
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "EACCES" || code === "ENOTDIR") return undefined;
-    throw refused("prefix", `${file} cannot be read: ${messageOf(error)}`);
-  }
-  try {
-    const state = JSON.parse(text) as Readonly<Record<string, unknown>>;
-    const { hostname, clusterId, endpoints } = state;
-    return {
-      hostname: typeof hostname === "string" ? hostname : undefined,
-      clusterId: typeof clusterId === "string" ? clusterId : undefined,
-      endpoints: Array.isArray(endpoints) ? endpoints.filter((one) => typeof one === "string") : [],
-    };
-  } catch (error) {
-    throw refused("prefix", `${file} is no agent's state: ${messageOf(error)}`);
-  }
-}
-
-function seedsIn({ seeds, prefix }: WorldOptions, agent: Agent | undefined): readonly string[] {
+function seedsIn({ seeds, prefix }: WorldOptions, agent: AgentNotes | undefined): readonly string[] {
   if ((seeds === undefined || seeds.length === 0) && prefix === undefined) {
     throw refused(
       "seeds",

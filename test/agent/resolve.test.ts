@@ -1,3 +1,4 @@
+import { resolve as resolvePath } from "node:path";
 import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
@@ -13,7 +14,8 @@ const around: Surroundings = {
   stateFolder: "/home/ann/.local/state",
   addresses: ["127.0.0.1", "192.0.2.1"],
 };
-const resolve = (options: AgentOptions = {}, where = around): ReturnType<typeof resolveOptions> => resolveOptions(options, where);
+const resolve = (options: AgentOptions = {}, where = around): ReturnType<typeof resolveOptions> =>
+  resolveOptions({ insecure: true, ...options }, where);
 
 /** These exclude seeds, or each other. */
 type WayToBegin =
@@ -26,6 +28,23 @@ type WayToBegin =
   | "discoveryToken"
   | "discoverySrv"
   | "discoverySrvName";
+
+/** They go with URLs that begin with https: see below. */
+type ForTls =
+  | "certFile"
+  | "keyFile"
+  | "trustedCaFile"
+  | "clientCertAuth"
+  | "peerCertFile"
+  | "peerKeyFile"
+  | "peerTrustedCaFile"
+  | "peerClientCertAuth"
+  | "autoTls"
+  | "joinTokenFile"
+  | "joinUrls"
+  | "user"
+  | "passwordFile"
+  | "noNetwork";
 
 /** What it is refused with. `junk` is what a program without a compiler may pass. */
 function refusal(junk: unknown): QuorateError {
@@ -57,6 +76,12 @@ test("with no options everything has its default", () => {
     priority: 0,
     sessionTtlMs: 10_000,
     policy: defaultClusterPolicy,
+    tls: {},
+    autoTls: false,
+    joinTokenFile: undefined,
+    joinUrls: [],
+    login: undefined,
+    noNetwork: false,
     given: { policy: {}, idealClusterSize: undefined },
     convergedTimeoutMs: 0,
     convergedExit: false,
@@ -119,7 +144,7 @@ test("every option that is given is the one that counts", () => {
     quotaBackendBytes: 16 * 1024 ** 2,
     logger,
     debug: true,
-  } satisfies Required<Omit<AgentOptions, WayToBegin>>;
+  } satisfies Required<Omit<AgentOptions, WayToBegin | ForTls>>;
   const { keys, ...rest } = resolve(given);
   const { namespace, tmpPrefix: _, insecure: __, ...same } = given;
   const { maxSeats, standbys, strictReconfigCheck, evenVoters, stabilizationMs, nomineeTimeoutMs, ...others } = same;
@@ -129,6 +154,10 @@ test("every option that is given is the one that counts", () => {
   expect(keys.namespace).toBe(namespace);
   expect(rest).toEqual({
     ...own,
+    tls: {},
+    autoTls: false,
+    joinUrls: [],
+    noNetwork: false,
     policy: { ...policy, chooser: "mine" },
     chooser: { name: "mine", choose: expect.any(Function) as Chooser["choose"] },
     given: { policy, idealClusterSize: 1_000 },
@@ -183,7 +212,6 @@ describe("refused, by the name of the option", () => {
     ["seeds", { seeds: [""] }, /not of the form/],
     ["seeds", { seeds: nine }, /9 URLs, at most 8/],
     ["seeds", { seeds: ["http://h1:1", "http://h1:1/"] }, /twice/],
-    ["seeds", { seeds: ["https://h1:1"] }, /TLS/],
     ["clientUrls", { clientUrls: [] }, /at least one/],
     ["serverUrls", { serverUrls: [] }, /at least one/],
     ["clientUrls", { clientUrls: ["http://h1:2379"] }, /no IP address/],
@@ -286,7 +314,7 @@ test("whatever comes in, it either resolves or is refused as INVALID_OPTION", ()
     namespace: 1,
     tmpPrefix: 1,
     insecure: 1,
-  } satisfies Record<string, unknown>).filter((name) => name !== "keys");
+  } satisfies Record<string, unknown>).filter((name) => !["keys", "tls", "login", "boot"].includes(name));
   const url = fc.oneof(
     fc.webUrl(),
     fc.constantFrom("http://127.0.0.1:1", "http://[::1]:2", "http://[::]:3", "http://h:0", "http://u:p@h:1", "//", ""),
@@ -313,6 +341,103 @@ test("whatever comes in, it either resolves or is refused as INVALID_OPTION", ()
     { numRuns: 3_000 },
   );
   expect(resolved).toBeGreaterThan(0);
+});
+
+describe("encrypted or not", () => {
+  const pair = { certFile: "/c/cert.pem", keyFile: "/c/key.pem" };
+  const peerPair = { peerCertFile: "/c/peer.pem", peerKeyFile: "/c/peer-key.pem" };
+
+  test("with a certificate the usual URLs begin with https, each side by itself", () => {
+    expect(resolveOptions(pair, around)).toMatchObject({
+      clientUrls: ["https://127.0.0.1:2379"],
+      serverUrls: ["http://127.0.0.1:2380"],
+      tls: { clients: { ...pair, clientCertAuth: false }, peers: undefined },
+    });
+    const both = { ...pair, ...peerPair, trustedCaFile: "ca.pem", clientCertAuth: true, peerTrustedCaFile: "/c/ca.pem" };
+    expect(resolveOptions(both, around)).toMatchObject({
+      serverUrls: ["https://127.0.0.1:2380"],
+      tls: {
+        clients: { ...pair, trustedCaFile: resolvePath("ca.pem"), clientCertAuth: true },
+        peers: { certFile: "/c/peer.pem", keyFile: "/c/peer-key.pem", trustedCaFile: "/c/ca.pem", clientCertAuth: false },
+      },
+    });
+  });
+
+  test("an agent without a server may have a certificate to show, or only somebody to trust", () => {
+    const far = { server: false, seeds: ["https://h1:2379"] };
+    expect(resolveOptions({ ...far, ...pair }, around).tls.clients).toEqual({ ...pair, clientCertAuth: false });
+    expect(resolveOptions({ ...far, trustedCaFile: "/c/ca.pem" }, around).tls.clients).toMatchObject({
+      trustedCaFile: "/c/ca.pem",
+    });
+    expect(resolveOptions(far, around).tls.clients).toBeUndefined();
+  });
+
+  test("a login is a name and the path of a file, and an agent without a network has names that nobody reaches", () => {
+    expect(resolveOptions({ user: "me", passwordFile: "/p" }, around).login).toEqual({ user: "me", password: { file: "/p" } });
+    const alone = {
+      clientUrls: ["http://no-network.invalid:2379"],
+      serverUrls: ["http://no-network.invalid:2380"],
+      noNetwork: true,
+    };
+    expect(resolveOptions({ noNetwork: true, seeds: [] }, around)).toMatchObject(alone);
+  });
+
+  test("certificates that are made are under the prefix, asked for on both sides, and given at the port after the server's", () => {
+    const made = resolveOptions({ autoTls: true, prefix: "/p", joinTokenFile: "token" }, around);
+    expect(made).toMatchObject({
+      clientUrls: ["https://127.0.0.1:2379"],
+      serverUrls: ["https://127.0.0.1:2380"],
+      joinUrls: ["https://127.0.0.1:2381"],
+      joinTokenFile: resolvePath("token"),
+      tls: {
+        clients: { certFile: "/p/tls/clients.pem", clientCertAuth: true },
+        peers: { keyFile: "/p/tls/peers-key.pem", clientCertAuth: true },
+      },
+    });
+    const everywhere = { serverUrls: ["https://0.0.0.0:1"], advertiseServerUrls: ["https://h1:1"] };
+    expect(resolveOptions({ autoTls: true, ...everywhere }, around).joinUrls).toEqual(["https://h1:2"]);
+    expect(resolveOptions({ autoTls: true, server: false, seeds: ["https://h1:1"] }, around).joinUrls).toEqual([]);
+  });
+
+  test("plain http is for this machine alone, unless it is said that it need not be", () => {
+    const near = ["http://127.0.0.1:1", "http://127.8.0.1:1", "http://localhost:1", "http://[::1]:1"];
+    for (const seed of near) expect(resolveOptions({ seeds: [seed] }, around).seeds).toEqual([seed]);
+    const far = { seeds: ["http://h1:1"], clientUrls: ["http://192.0.2.1:2379"], serverUrls: ["http://192.0.2.1:2380"] };
+    expect(resolveOptions({ ...far, insecure: true }, around)).toMatchObject(far);
+  });
+
+  test.each<[string, AgentOptions, RegExp]>([
+    ["seeds", { seeds: ["http://h1:1"] }, /"http:\/\/h1:1" .* could be read and changed on the way/],
+    ["seeds", { seeds: ["http://127.0.0.1.example:1"], server: false }, /could be read/],
+    ["clientUrls", { clientUrls: ["http://192.0.2.1:2379"] }, /could be read/],
+    ["serverUrls", { serverUrls: ["http://[::]:2380"], advertiseServerUrls: ["http://[::1]:2380"] }, /could be read/],
+    ["advertiseClientUrls", { advertiseClientUrls: ["http://h7:2379"] }, /could be read/],
+    ["clientUrls", { clientUrls: ["https://127.0.0.1:2379"] }, /needs a certificate to show/],
+    ["advertiseServerUrls", { advertiseServerUrls: ["https://h7:2380"] }, /needs a certificate to show/],
+    ["clientUrls", { ...pair, clientUrls: ["http://127.0.0.1:2379"] }, /would not show the certificate of certFile/],
+    ["advertiseServerUrls", { ...peerPair, advertiseServerUrls: ["http://127.0.0.1:2380"] }, /would not show the certificate/],
+    ["certFile", { certFile: "/c/cert.pem" }, /keyFile is missing beside it/],
+    ["peerKeyFile", { peerKeyFile: "/c/key.pem" }, /peerCertFile is missing beside it/],
+    ["clientCertAuth", { ...pair, clientCertAuth: true }, /whose certificates count is not said/],
+    ["peerTrustedCaFile", { peerTrustedCaFile: "" }, /the path of a file/],
+    ["user", { user: "me" }, /no file with the password is given/],
+    ["user", { user: "me:secret", passwordFile: "/p" }, /is no name of a user/],
+    ["passwordFile", { passwordFile: "/p" }, /whose password it is is not said/],
+    ["noNetwork", { noNetwork: true, seeds: ["http://127.0.0.1:1"] }, /seeds is given as well, and there is no network/],
+    ["noNetwork", { noNetwork: true, serverUrls: ["http://127.0.0.1:1"] }, /serverUrls is given as well/],
+    ["noNetwork", { noNetwork: true, ...pair }, /certFile is given as well/],
+    ["autoTls", { autoTls: true, ...pair }, /certFile is given as well/],
+    ["autoTls", { autoTls: true, expect: 1, seeds: ["https://127.0.0.1:2379"] }, /expect is given as well/],
+    ["autoTls", { autoTls: true, tmpPrefix: true }, /would be gone with the temporary prefix/],
+    ["joinTokenFile", { joinTokenFile: "/t" }, /no certificates are made/],
+    ["joinUrls", { autoTls: true, joinUrls: ["http://127.0.0.1:1"] }, /would not be encrypted/],
+    ["clientUrls", { autoTls: true, clientUrls: ["http://127.0.0.1:1"] }, /would not show the certificate/],
+    ["prefix", { noNetwork: true, prefix: `/${"x".repeat(98)}` }, /its path has 99 bytes, .* at most 98 are allowed/],
+  ])("refused: %s of %j", (option, given, message) => {
+    const error = refusal(given);
+    expect(error).toMatchObject({ code: "INVALID_OPTION", data: { option } });
+    expect(error.message).toMatch(message);
+  });
 });
 
 describe("expect", () => {

@@ -39,10 +39,14 @@ const protoPath = fromEtcd3.resolve("../proto/rpc.proto");
 // As etcd3 itself loads them, but without a property for each oneof that says which it is.
 const theirs = loadSync(protoPath, { keepCase: true, longs: String, enums: String, defaults: true });
 
-const protoText = ["rpc", "kv"].map((name) => readFileSync(protoPath.replace("rpc.proto", `${name}.proto`), "utf8")).join("\n");
-const definitions = protoText.replace(/\/\/.*$/gm, "");
+const textOf = (...names: readonly string[]): string =>
+  names
+    .map((name) => readFileSync(protoPath.replace("rpc.proto", `${name}.proto`), "utf8"))
+    .join("\n")
+    .replace(/\/\/.*$/gm, "");
+const definitions = textOf("rpc", "kv");
 const enums = new Map(
-  [...definitions.matchAll(/enum (\w+) \{([\s\S]*?)\}/g)].map(([, name, body]) => [
+  [...textOf("rpc", "kv", "auth").matchAll(/enum (\w+) \{([\s\S]*?)\}/g)].map(([, name, body]) => [
     name!,
     [...body!.matchAll(/(\w+) = \d+/g)].map(([, value]) => value!),
   ]),
@@ -54,7 +58,7 @@ const used: Readonly<Record<string, readonly string[]>> = {
   Lease: ["leaseGrant", "leaseRevoke", "leaseKeepAlive", "leaseTimeToLive", "leaseLeases"],
   Cluster: ["memberAdd", "memberRemove", "memberUpdate", "memberList", "memberPromote"],
   Maintenance: ["alarm", "status", "defragment", "hash", "hashKV", "snapshot", "moveLeader", "downgrade"],
-  Auth: ["authenticate"],
+  Auth: ["authenticate", "authEnable", "userAdd", "userChangePassword", "userGrantRole", "roleAdd", "roleGrantPermission"],
 };
 const methods = Object.entries(used).flatMap(([service, names]) =>
   names.map((name) => ({ service, name, theirs: theirs[`etcdserverpb.${service}`]![name[0]!.toUpperCase() + name.slice(1)]! })),

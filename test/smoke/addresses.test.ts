@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fleet, type AgentProcess, type Place } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
@@ -96,3 +97,39 @@ describe("an agent that is started again on other addresses", { timeout: 150_000
     expect(removals.map(({ because }) => because)).toEqual([expect.stringMatching(/^h2 is back at .* is added again with/)]);
   });
 });
+
+const hasIpv6 = existsSync("/proc/net/if_inet6");
+
+test.skipIf(!hasIpv6)(
+  "IPv6 literals, host names and several client URLs: agents that have them form a cluster, and each URL answers",
+  { timeout: 90_000 },
+  async () => {
+    const fleet = await open();
+    const ports = await fleet.network.ports(6);
+    const [one, two] = await Promise.all(["h1", "h2"].map((host) => fleet.place(host)));
+    const run = (place: Place, args: readonly string[]): AgentProcess =>
+      fleet.agent(place, [`--hostname=${place.hostname}`, `--prefix=${place.prefix}`, "--session-ttl=2s", ...args]);
+    const clients = [`http://[::1]:${ports[0]}`, `http://127.0.0.1:${ports[1]}`];
+    const h1 = run(one!, [
+      ...[`--client-urls=${clients.join(",")}`, `--server-urls=http://[::1]:${ports[2]}`],
+      "--ideal-cluster-size=2",
+      "--even-voters",
+    ]);
+    await h1.ready();
+    const named = `http://localhost:${ports[3]}`;
+    const h2 = run(two!, [
+      ...[`--seeds=${clients[0]}`, `--client-urls=http://127.0.0.1:${ports[4]}`],
+      ...[`--server-urls=http://127.0.0.1:${ports[3]}`, `--advertise-server-urls=${named}`],
+    ]);
+    await h2.ready();
+    const members = await fleet.settled(2, [clients[1]!, `http://127.0.0.1:${ports[4]}`]);
+    expect(members.map(({ name, peerUrls, clientUrls }) => ({ name, peerUrls, clientUrls }))).toEqual([
+      { name: "h1", peerUrls: [`http://[::1]:${ports[2]}`], clientUrls: clients.toSorted() },
+      { name: "h2", peerUrls: [named], clientUrls: [`http://127.0.0.1:${ports[4]}`] },
+    ]);
+    await fleet.put(clients[0]!, "/a", "1");
+    for (const url of clients) expect(await fleet.get(url, "/a")).toBe("1");
+    const status = await fleet.quorate("status", "--endpoints-health", `--endpoints=${clients.join(",")}`);
+    expect(status).toMatchObject({ code: 0 });
+  },
+);

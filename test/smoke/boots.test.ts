@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { findProgram } from "../../scripts/programs.mjs";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
 import { etcdBinary } from "../support/etcd.ts";
 import { Lan } from "../support/lan.ts";
@@ -27,9 +29,13 @@ async function initialCluster(fleet: Fleet, hosts: readonly string[]): Promise<s
 }
 
 /** The loop that follows every boot: two volunteers more, then the size key rules. */
-async function growsAndShrinks(fleet: Fleet, founders: readonly string[]): Promise<void> {
+async function growsAndShrinks(
+  fleet: Fleet,
+  founders: readonly string[],
+  start = (host: string, seed: string) => fleet.start(host, { seeds: [seed] }),
+): Promise<void> {
   const more = ["h8", "h9"];
-  const agents = await Promise.all(more.map((host) => fleet.start(host, { seeds: [founders[0] ?? ""] })));
+  const agents = await Promise.all(more.map((host) => start(host, founders[0] ?? "")));
   await Promise.all(agents.map((agent) => agent.ready()));
   await fleet.put(founders[0] ?? "", sizeKey, "5");
   await fleet.settled(5, founders, 60_000);
@@ -222,7 +228,7 @@ test("expect: too few seeds, or none of them this host, is refused", async () =>
     onTestFinished(() => fleet[Symbol.asyncDispose]());
     const places = await Promise.all(["h1", "h2", "h3", "h4"].map((host) => fleet.place(host)));
     const seeds = places.map(({ clientUrl }) => clientUrl).join(",");
-    const args = ["--expect=3", `--seeds=${seeds}`, "--session-ttl=2s", "--ideal-cluster-size=3"];
+    const args = ["--expect=3", `--seeds=${seeds}`, "--session-ttl=2s", "--ideal-cluster-size=3", "--insecure"];
     // Who a host is says its environment, as its own name and disk would.
     const start = (i: number): AgentProcess =>
       fleet.agent(places[i]!, args, { QUORATE_HOSTNAME: places[i]!.hostname, QUORATE_PREFIX: places[i]!.prefix });
@@ -239,5 +245,85 @@ test("expect: too few seeds, or none of them this host, is refused", async () =>
       ["h1", "h2", "h4"],
     );
     if (full) await growsAndShrinks(fleet, ["h1", "h2", "h4"]);
+  },
+);
+
+/** What `dnsmasq` answers in that domain: of each host an address of this machine, and the services that etcd looks for. */
+function zone(domain: string, hosts: ReadonlyMap<string, string>, clients: readonly string[]): string[] {
+  return [
+    ...[...hosts].map(([host, address]) => `--address=/${host}.${domain}/${address}`),
+    ...[...hosts.keys()].map((host) => `--srv-host=_etcd-server._tcp.${domain},${host}.${domain},2380`),
+    ...clients.map((host) => `--srv-host=_etcd-client._tcp.${domain},${host}.${domain},2379`),
+  ];
+}
+
+const dnsmasq = findProgram("dnsmasq");
+
+(full ? test.skipIf(typeof probe === "string" || dnsmasq === undefined) : () => undefined)(
+  "DNS: the hosts that SRV records name are one cluster, whoever joins finds it by them, and a host they do not name is refused",
+  { timeout: 200_000 },
+  async () => {
+    const fleet = await openFleet();
+    const domain = "cluster.test";
+    const addresses = new Map(["h1", "h2", "h3"].map((host, i) => [host, `127.0.0.${11 + i}`]));
+    const resolver = join(fleet.folder, "resolv.conf");
+    await writeFile(resolver, "nameserver 127.0.0.1\noptions timeout:1\n");
+    const server = fleet.run(
+      "dnsmasq",
+      [
+        ...[dnsmasq ?? "", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--log-facility=-"],
+        ...["--no-resolv", "--no-hosts", "--no-daemon", "--listen-address=127.0.0.1", "--bind-interfaces"],
+        ...zone(domain, addresses, ["h1", "h2", "h3"]),
+      ],
+      { ...fleet.env, LD_LIBRARY_PATH: dirname(dnsmasq ?? "") },
+    );
+    await server.says("started");
+    /** With that resolver, and no other's. */
+    const inside = (argv: readonly string[]): [string, ...string[]] =>
+      fleet.network.inside([
+        "unshare",
+        "--mount",
+        "--",
+        "sh",
+        "-ec",
+        'mount --bind "$0" /etc/resolv.conf; exec "$@"',
+        resolver,
+        ...argv,
+      ]);
+    const run = async (host: string, args: readonly string[]): Promise<AgentProcess> => {
+      const place = { ...(await fleet.place(host)), inside };
+      return fleet.agent(place, [`--hostname=${host}`, `--prefix=${place.prefix}`, "--session-ttl=2s", "--insecure", ...args]);
+    };
+    const start = (host: string, urls: readonly string[], more: readonly string[] = []): Promise<AgentProcess> =>
+      run(host, [`--discovery-srv=${domain}`, ...urls, ...more]);
+    const founder = (host: string, address: string): Promise<AgentProcess> =>
+      start(host, [
+        ...[`--client-urls=http://${address}:2379`, `--server-urls=http://${address}:2380`],
+        ...[`--advertise-server-urls=http://${host}.${domain}:2380`, "--ideal-cluster-size=3"],
+      ]);
+    const agents = await Promise.all([...addresses].map(([host, address]) => founder(host, address)));
+    await Promise.all(agents.map((agent) => agent.ready()));
+    const urls = [...addresses.values()].map((address) => `http://${address}:2379`);
+    const members = await fleet.settled(3, urls);
+    assert.deepEqual(
+      members.map(({ name, peerUrls }) => `${name} ${peerUrls.join()}`),
+      [...addresses.keys()].map((host) => `${host} http://${host}.${domain}:2380`),
+    );
+
+    const stranger = await start("h6", ["--client-urls=http://127.0.0.16:2379", "--server-urls=http://127.0.0.16:2380"]);
+    const refused = await stranger.end(30_000);
+    expect(refused).toMatchObject({ code: 2 });
+    expect(refused.stderr).toContain("none of their targets is a peer URL of h6");
+    const joiner = await start(
+      "h4",
+      ["--client-urls=http://127.0.0.14:2379", "--server-urls=http://127.0.0.14:2380"],
+      ["--initial-cluster-state=existing"],
+    );
+    await joiner.ready();
+    assert.deepEqual(begun([joiner]), ["h4 join"]);
+    await growsAndShrinks(fleet, urls, async (host, seed) => {
+      const { clientUrl, serverUrl } = await fleet.place(host);
+      return run(host, [`--seeds=${seed}`, `--client-urls=${clientUrl}`, `--server-urls=${serverUrl}`]);
+    });
   },
 );

@@ -1,9 +1,11 @@
-import { mkdtempSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { existsSync, mkdtempSync } from "node:fs";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { TlsFiles } from "../../src/etcd/index.ts";
+import { newAuthority, type Authority } from "./certificates.ts";
 import { etcdBinary, etcdctlBinary } from "./etcd.ts";
 import { eventually } from "./eventually.ts";
 import type { Lan } from "./lan.ts";
@@ -41,6 +43,8 @@ export interface Place {
   readonly clientUrl: string;
   readonly serverUrl: string;
   readonly prefix: string;
+  /** Where its agent gives certificates, where it does. */
+  readonly joinUrl?: string;
   /** The command that runs `argv` on that host, where it is not the fleet's network. */
   readonly inside?: (argv: readonly string[]) => [string, ...string[]];
 }
@@ -77,17 +81,42 @@ export interface StartOptions {
   readonly flags?: readonly string[];
 }
 
+/** How agents, servers and clients of a fleet speak with each other: in the clear, or each with a certificate, given or made. */
+export type Mode = "plain" | "tls" | "auto-tls";
+
+/** `npm run test:full` plays the smoke tests in another mode as well. */
+function usualMode(): Mode {
+  const named = process.env["QUORATE_TEST_MODE"];
+  return named === "tls" || named === "auto-tls" ? named : "plain";
+}
+
+interface Authorities {
+  readonly clients: Authority;
+  readonly peers: Authority;
+}
+
+async function authorityIn(folder: string): Promise<Authority> {
+  await mkdir(folder, { recursive: true });
+  return newAuthority("CA", folder);
+}
+
 /** The hosts of one test, with everything that runs on them: gone, with its files, when this is disposed of. */
 export class Fleet implements AsyncDisposable {
   readonly network: Network;
   /** Everything its processes write is below this; it is also their folder for temporary files. */
   readonly folder: string;
   readonly env: NodeJS.ProcessEnv;
+  /** What a client of this fleet shows and trusts. */
+  tls: TlsFiles = {};
   readonly #places = new Map<string, Promise<Place>>();
   readonly #processes: Process[] = [];
   readonly #flags: readonly string[];
   readonly #open: AsyncDisposable[] = [];
   readonly #lan: Lan | undefined;
+  /** Who signs certificates, where the fleet has some. */
+  #authorities: Authorities | undefined;
+  /** Its agents have their certificates made. */
+  #isMade = false;
 
   private constructor(network: Network, folder: string, flags: readonly string[], etcd: string, lan?: Lan) {
     this.network = network;
@@ -106,9 +135,16 @@ export class Fleet implements AsyncDisposable {
   }
 
   /** `flags` go to every agent; a short session by default, so that a killed one is missed soon. */
-  static async open(flags: readonly string[] = ["--session-ttl=2s"], etcd: string = etcdBinary()): Promise<Fleet> {
+  static async open(
+    flags: readonly string[] = ["--session-ttl=2s"],
+    etcd: string = etcdBinary(),
+    mode: Mode = usualMode(),
+  ): Promise<Fleet> {
     const network = await openNetwork();
-    return new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd);
+    const fleet = new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd);
+    fleet.#isMade = mode === "auto-tls";
+    if (mode === "tls") await fleet.#secure();
+    return fleet;
   }
 
   /** Every host in a network of its own; the fleet takes `lan` over. */
@@ -147,15 +183,75 @@ export class Fleet implements AsyncDisposable {
     return place;
   }
 
+  /** What clients and peers show each other is signed by an authority each; who shows nothing is refused. */
+  async #secure(): Promise<void> {
+    const folder = join(this.folder, "certificates");
+    await mkdir(folder, { recursive: true });
+    const [clients, peers] = await Promise.all(["clients", "peers"].map((name) => authorityIn(join(folder, name))));
+    this.#authorities = { clients: clients!, peers: peers! };
+    const { certFile, keyFile } = await clients!.issue("client");
+    this.#show({ caFile: clients!.certFile, certFile, keyFile });
+  }
+
+  /** What commands, `ask` and the writer show and trust from now on. */
+  #show(tls: Required<TlsFiles>): void {
+    this.tls = tls;
+    this.network.secure(tls);
+    Object.assign(this.env, { QUORATE_CACERT: tls.caFile, QUORATE_CERT: tls.certFile, QUORATE_KEY: tls.keyFile });
+  }
+
+  /** Commands are told nothing any more. */
+  showNothing(): void {
+    Object.assign(this.env, { QUORATE_CACERT: undefined, QUORATE_CERT: undefined, QUORATE_KEY: undefined });
+  }
+
+  /** The flags of an agent that has its certificates made; with seeds it is given a token of them, unless it has some already. */
+  async #made(place: Place, seeds: readonly string[]): Promise<readonly string[]> {
+    const own = ["--auto-tls", `--join-urls=${place.joinUrl}`];
+    const tls = join(place.prefix, "tls");
+    if (existsSync(join(tls, "secret"))) return own;
+    if (seeds.length === 0) {
+      const file = (name: string): string => join(tls, `clients${name}.pem`);
+      this.#show({ caFile: file("-ca"), certFile: file(""), keyFile: file("-key") });
+      return own;
+    }
+    const token = join(this.folder, `token of ${place.hostname}`);
+    await eventually(
+      "a token",
+      async () => {
+        const made = await this.quorate("token", "create", `--endpoints=${seeds.join(",")}`);
+        if (made.code === 0) await writeFile(token, made.stdout, { mode: 0o600 });
+        return made.code === 0;
+      },
+      30_000,
+    );
+    return [...own, `--join-token-file=${token}`];
+  }
+
+  /** The flags of an agent that shows certificates, which are made here; none in a fleet that has none. */
+  async certificates(hostname: string): Promise<readonly string[]> {
+    if (this.#authorities === undefined) return [];
+    const { clients, peers } = this.#authorities;
+    const [client, peer] = await Promise.all([clients.issue(hostname), peers.issue(hostname)]);
+    return [
+      ...[`--cert-file=${client.certFile}`, `--key-file=${client.keyFile}`],
+      ...[`--trusted-ca-file=${clients.certFile}`, "--client-cert-auth"],
+      ...[`--peer-cert-file=${peer.certFile}`, `--peer-key-file=${peer.keyFile}`],
+      ...[`--peer-trusted-ca-file=${peers.certFile}`, "--peer-client-cert-auth"],
+    ];
+  }
+
   async #newPlace(hostname: string): Promise<Place> {
     await mkdir(join(this.folder, "prefix"), { recursive: true });
     return { hostname, prefix: join(this.folder, "prefix", hostname), ...(await this.#where(hostname)) };
   }
 
-  async #where(hostname: string): Promise<Pick<Place, "clientUrl" | "serverUrl" | "inside">> {
+  async #where(hostname: string): Promise<Pick<Place, "clientUrl" | "serverUrl" | "joinUrl" | "inside">> {
     if (this.#lan) return this.#lan.host(hostname);
     const [client, server] = await this.network.ports(2);
-    return { clientUrl: `http://127.0.0.1:${client}`, serverUrl: `http://127.0.0.1:${server}` };
+    const scheme = this.#authorities === undefined && !this.#isMade ? "http" : "https";
+    const urls = { clientUrl: `${scheme}://127.0.0.1:${client}`, serverUrl: `${scheme}://127.0.0.1:${server}` };
+    return this.#isMade ? { ...urls, joinUrl: `https://127.0.0.1:${(await this.network.ports(1))[0]}` } : urls;
   }
 
   /** `quorate run` on that host, with a prefix that stays. Returns at once. */
@@ -170,6 +266,9 @@ export class Fleet implements AsyncDisposable {
       ...own,
       ...(flags.includes("--tmp-prefix") ? [] : [`--prefix=${place.prefix}`]),
       ...(through.length > 0 ? [`--seeds=${through.join(",")}`] : []),
+      ...(await this.certificates(hostname)),
+      ...(this.#isMade ? await this.#made(place, through) : []),
+      ...(this.#lan === undefined ? [] : ["--insecure"]),
       ...this.#flags,
       ...flags,
     ]);
@@ -230,7 +329,9 @@ export class Fleet implements AsyncDisposable {
   /** Runs etcdctl to its end; rejects with what it says where it fails. */
   async etcdctl(endpoint: string, ...args: string[]): Promise<string> {
     const env = { ...this.env, ETCDCTL_API: "3" };
-    const argv = [etcdctlBinary(), "--endpoints", endpoint.replace("http://", ""), ...args];
+    const { caFile, certFile, keyFile } = this.tls;
+    const tls = certFile === undefined ? [] : [`--cacert=${caFile}`, `--cert=${certFile}`, `--key=${keyFile}`];
+    const argv = [etcdctlBinary(), "--endpoints", endpoint.replace("http://", ""), ...tls, ...args];
     const { code, stdout, stderr } = await this.run(`etcdctl ${args[0]}`, argv, env).end(20_000);
     if (code !== 0) throw new Error(`etcdctl ${args.join(" ")}: ${stderr.trim().split("\n").at(-1)}`);
     return stdout;
@@ -243,6 +344,7 @@ export class Fleet implements AsyncDisposable {
       await startWriter(
         this.network,
         places.map(({ clientUrl }) => clientUrl),
+        { tls: this.tls },
       ),
     );
   }

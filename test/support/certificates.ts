@@ -16,14 +16,20 @@ export interface Certificate {
 
 export interface Authority extends Certificate {
   /** A certificate for servers and clients, signed by it. */
-  issue(commonName: string, hosts?: readonly string[]): Promise<Certificate>;
+  issue(commonName: string, hosts?: readonly string[], valid?: Valid): Promise<Certificate>;
+}
+
+/** When a certificate counts. Default: from now on, for a year. */
+export interface Valid {
+  readonly from?: Date;
+  readonly until?: Date;
 }
 
 const local = ["localhost", "127.0.0.1"];
 
-/** A certificate authority of one test, in a folder of its own. */
-export async function newAuthority(name = "test CA"): Promise<Authority> {
-  const folder = await temporaryFolder();
+/** A certificate authority of one test. Its files, and those of what it issues, are in `folder`; default: one of its own. */
+export async function newAuthority(name = "test CA", given?: string): Promise<Authority> {
+  const folder = given ?? (await temporaryFolder());
   const made = await selfsigned.generate([{ name: "commonName", value: name }], {
     keyType: "ec",
     algorithm: "sha256",
@@ -35,11 +41,13 @@ export async function newAuthority(name = "test CA"): Promise<Authority> {
   const root = await save(folder, "ca", made.cert, made.private);
   return {
     ...root,
-    issue: async (commonName, hosts = local) => {
+    issue: async (commonName, hosts = local, { from, until } = {}) => {
       const leaf = await selfsigned.generate([{ name: "commonName", value: commonName }], {
         keyType: "ec",
         algorithm: "sha256",
         ca: { cert: root.cert, key: root.key },
+        ...(from === undefined ? {} : { notBeforeDate: from }),
+        ...(until === undefined ? {} : { notAfterDate: until }),
         extensions: [
           { name: "keyUsage", digitalSignature: true, critical: true },
           { name: "extKeyUsage", serverAuth: true, clientAuth: true },

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import type { TlsFiles } from "../../src/etcd/index.ts";
 import { freePorts } from "./ports.ts";
 
 /** What came back over HTTP. */
@@ -24,6 +25,8 @@ export interface Network extends AsyncDisposable {
   ports(n: number): Promise<readonly number[]>;
   /** Asks from inside. Rejects where nobody answers. */
   fetch(url: string, body?: object, timeoutMs?: number): Promise<Answer>;
+  /** What `fetch` shows and trusts from now on. */
+  secure(tls: TlsFiles): void;
 }
 
 const program = fileURLToPath(new URL("netns-program.mjs", import.meta.url));
@@ -49,6 +52,9 @@ function network(holder: Holder, shared: string | undefined, enter: readonly str
     inside: (argv) => [...enter, ...argv] as [string, ...string[]],
     ports,
     fetch: (url, body, timeoutMs = 2_000) => holder.ask(url, body, timeoutMs),
+    secure: (tls) => {
+      holder.tls = tls;
+    },
     [Symbol.asyncDispose]: () => holder.end(),
   };
 }
@@ -59,6 +65,7 @@ interface Reply extends Partial<Answer> {
 }
 
 class Holder {
+  tls: TlsFiles | undefined;
   readonly pid: number;
   readonly #child: ChildProcess;
   readonly #gone: Promise<void>;
@@ -100,7 +107,8 @@ class Holder {
         if (status !== undefined && text !== undefined) resolve({ status, text });
         else reject(new Error(`${url}: ${error ?? "no answer"}`));
       });
-      this.#child.stdin?.write(`${JSON.stringify({ id, url, timeoutMs, ...(body && { body: JSON.stringify(body) }) })}\n`);
+      const request = { id, url, timeoutMs, tls: this.tls, ...(body && { body: JSON.stringify(body) }) };
+      this.#child.stdin?.write(`${JSON.stringify(request)}\n`);
     });
   }
 

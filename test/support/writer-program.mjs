@@ -1,9 +1,16 @@
 // Writes numbered keys one after the other until it gets a line on stdin, each with a short deadline and again at the next endpoint
 // until one acknowledges it. Then reads everything back and tells, as JSON on stdout, what is missing and how long it was stopped.
+import { Agent } from "node:http";
+import { Agent as SecureAgent } from "node:https";
 import { setTimeout as delay } from "node:timers/promises";
+import { ask as send } from "./http.mjs";
 
-const [prefix = "", ...endpoints] = process.argv.slice(2);
-const deadlineMs = 1_000;
+const [tls = "", prefix = "", ...endpoints] = process.argv.slice(2);
+const how = {
+  timeoutMs: 1_000,
+  tls: JSON.parse(tls),
+  agent: tls === "{}" ? new Agent({ keepAlive: true }) : new SecureAgent({ keepAlive: true }),
+};
 /** @param {number} n */
 const keyOf = (n) => `${prefix}/${String(n).padStart(8, "0")}`;
 /** @param {string} text */
@@ -21,13 +28,9 @@ process.stdin.once("data", () => (going = false)).once("end", () => process.exit
  */
 async function ask(path, request) {
   try {
-    const response = await fetch(`${endpoints[at]}/v3/${path}`, {
-      method: "POST",
-      body: JSON.stringify(request),
-      signal: AbortSignal.timeout(deadlineMs),
-    });
-    if (!response.ok) throw new Error(await response.text());
-    return await response.json();
+    const { status, text } = await send(`${endpoints[at]}/v3/${path}`, { ...how, body: JSON.stringify(request) });
+    if (status !== 200) throw new Error(text);
+    return JSON.parse(text);
   } catch (error) {
     at = (at + 1) % endpoints.length;
     throw error;

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import type { TlsFiles } from "../../src/etcd/index.ts";
 import type { Network } from "./netns.ts";
 
 /** What became of everything a writer wrote. */
@@ -26,8 +27,12 @@ export interface Writer extends AsyncDisposable {
 const program = fileURLToPath(new URL("writer-program.mjs", import.meta.url));
 
 /** Settles when the first write is acknowledged. */
-export async function startWriter(network: Network, endpoints: readonly string[], prefix = "/written"): Promise<Writer> {
-  const [command, ...args] = network.inside([process.execPath, program, prefix, ...endpoints]);
+export async function startWriter(
+  network: Network,
+  endpoints: readonly string[],
+  { prefix = "/written", tls = {} }: { readonly prefix?: string; readonly tls?: TlsFiles } = {},
+): Promise<Writer> {
+  const [command, ...args] = network.inside([process.execPath, program, JSON.stringify(tls), prefix, ...endpoints]);
   const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
   const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
   child.stdin.on("error", () => undefined);

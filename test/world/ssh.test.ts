@@ -178,12 +178,11 @@ describe("tunnels", () => {
       await expect(dialled).rejects.toMatchObject({ code: "UNREACHABLE", data: { endpoint: `http://127.0.0.1:${port}` } });
     }
     expect(counted.accepted).toBe(1);
-    const wires = wiresBy(
-      (url, signal) => tunnels.dial(url, signal),
-      () => {
+    const wires = wiresBy((url, signal) => tunnels.dial(url, signal), {
+      close: () => {
         tunnels.close();
       },
-    );
+    });
     await EtcdClient.create({ endpoints: [etcd.url], clock, wires }).close();
     await eventually("nobody is logged in by it", () => counted.open === 0);
   });

@@ -19,7 +19,7 @@ import { listedAt } from "./listed.ts";
 import type { Prefix } from "./state.ts";
 
 interface AgreeDeps {
-  readonly machine: Pick<Machine, "fetchText" | "tell" | "randomUUID">;
+  readonly machine: Pick<Machine, "fetchText" | "fetchClientText" | "tell" | "randomUUID">;
   readonly options: ResolvedOptions;
   readonly clock: Clock;
   readonly log: Logger;
@@ -28,6 +28,8 @@ interface AgreeDeps {
 const path = "/quorate/expect";
 const askMs = 1_000;
 const againMs = 25;
+/** Two looks of the others. */
+const lastLookMs = 60;
 const sayAfterMs = 10_000;
 
 /** What is at a seed; undefined: nothing that is known. */
@@ -99,7 +101,11 @@ class Agreeing {
         const held = await this.#hold(told, etcds);
         const now = whatNow({ self: this.#self, held, told, etcds, heldMs: clock.nowMs() - this.#sinceMs });
         if (now === "join") return { kind: "join", through: seeds };
-        if (now === "found" && held.promised !== undefined) return together(held.promised);
+        if (now === "found" && held.promised !== undefined) {
+          // Whoever has not seen yet that all are committed sees it meanwhile: it would start 0.3 s later otherwise.
+          await clock.sleep(lastLookMs, signal);
+          return together(held.promised);
+        }
         if (!isSaid && clock.nowMs() - startedMs >= sayAfterMs) {
           log.warn(
             { expect: this.#expect, here: [this.#self, ...told.map(({ self }) => self)].map(({ hostname }) => hostname) },
@@ -168,7 +174,7 @@ class Agreeing {
   async #askAgent(seed: string, signal: AbortSignal): Promise<AtSeed> {
     const { machine, clock } = this.#deps;
     try {
-      const told = toldSchema.parse(JSON.parse(await machine.fetchText(seed + path, askMs, clock, signal)));
+      const told = toldSchema.parse(JSON.parse(await machine.fetchClientText(seed + path, askMs, clock, signal)));
       return told.self.seed === seed && told.expect === this.#expect ? told : undefined;
     } catch {
       signal.throwIfAborted();
@@ -184,7 +190,9 @@ class Agreeing {
   async #isEtcd(url: string, signal: AbortSignal): Promise<boolean> {
     const { machine, clock } = this.#deps;
     try {
-      const version = JSON.parse(await machine.fetchText(`${url}/version`, askMs, clock, signal)) as { etcdserver?: unknown };
+      const version = JSON.parse(await machine.fetchClientText(`${url}/version`, askMs, clock, signal)) as {
+        etcdserver?: unknown;
+      };
       return typeof version.etcdserver === "string";
     } catch {
       signal.throwIfAborted();

@@ -152,9 +152,9 @@ export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): P
     maxTimeout: 0,
     factor: 1,
     signal,
-    shouldRetry: ({ error }) => isRetryable(error),
+    shouldRetry: ({ error }) => mayPassYet(error, known),
     onFailedAttempt: async ({ error }) => {
-      if (!isRetryable(error)) return;
+      if (!mayPassYet(error, known)) return;
       if (clock.nowMs() >= sayAtMs && strangerSinceMs === undefined) {
         if (known.clusterId !== undefined && !known.hasData) await assertSeedsBelong(deps, known.clusterId, signal);
         log.warn(
@@ -166,6 +166,11 @@ export async function join(deps: JoinDeps, known: Known, signal: AbortSignal): P
       await clock.sleep(250, signal);
     },
   });
+}
+
+/** Whoever has a server is not to take it down for certificates that somebody is replacing; whoever has none says at once what is wrong. */
+function mayPassYet(error: unknown, { hasData }: Known): boolean {
+  return isRetryable(error) || (hasData && error instanceof QuorateError && error.code === "WRONG_CERTIFICATE");
 }
 
 class NoMarker extends Error {

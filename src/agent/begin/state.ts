@@ -27,6 +27,12 @@ const stateSchema = z.object({
   startFirst: z.array(z.string()).optional(),
   /** Client URLs that served last. */
   endpoints: z.array(z.string()),
+  /** The files that its agent reaches them with, for programs of this host; absent where they speak plain http. */
+  tls: z.object({ caFile: z.string().optional(), certFile: z.string().optional(), keyFile: z.string().optional() }).optional(),
+  /** Whom it logs in as, and where the password is. */
+  login: z.object({ user: z.string(), password: z.object({ file: z.string() }) }).optional(),
+  /** The unix socket that its server is behind, where it has no network. */
+  socket: z.string().optional(),
   /** The machine it was made on; absent where that has no name. */
   machine: z.string().max(100).optional(),
   /** What it holds of an agreement on who founds a cluster, until it has one. */
@@ -127,6 +133,15 @@ async function makeFolder(path: string): Promise<void> {
     await makeFolder(dirname(path));
     await mkdir(path, { mode: 0o700 });
   }
+}
+
+/** For programs of this host: what the cluster is reached with. */
+export async function noteFiles(
+  prefix: Prefix,
+  files: { readonly [K in "tls" | "login" | "socket"]: AgentState[K] },
+): Promise<void> {
+  const { tls, login, socket } = prefix.state;
+  if (JSON.stringify([tls, login, socket]) !== JSON.stringify([files.tls, files.login, files.socket])) await prefix.save(files);
 }
 
 export function freshState(hostname: string, newId: () => string): AgentState {

@@ -62,6 +62,10 @@ const agentRecord = z.object({
   flags: policyValues.partial().optional(),
   /** The chooser it has beside the built-in one. */
   chooser: chooserName.optional(),
+  /** Whom it logs in as where there is authentication. */
+  user: text.optional(),
+  /** Where it gives certificates to hosts that join. */
+  join: z.array(text).max(8).optional(),
 });
 export type AgentRecord = z.infer<typeof agentRecord>;
 

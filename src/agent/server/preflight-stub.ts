@@ -1,8 +1,13 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { createServer, get, type Server } from "node:http";
+import { rm } from "node:fs/promises";
+import { createServer, get, type RequestListener, type Server } from "node:http";
+import { createServer as createSecureServer, get as getSecurely } from "node:https";
+import type { ListenOptions, Socket } from "node:net";
 import type { Clock } from "../../clock.ts";
 import { within } from "../../clock.ts";
+import type { ServerTls } from "../../embed/index.ts";
 import { messageOf } from "../../errors.ts";
+import { readTls, type Reaching } from "../../etcd/index.ts";
 
 /** What a volunteer answers at its own server URL, while its server is not running. */
 export interface PreflightAnswer {
@@ -29,9 +34,18 @@ export function isProof(secret: string, nonce: string, given: string): boolean {
   return wanted.length === got.length && timingSafeEqual(wanted, got);
 }
 
+interface ListenAt {
+  /** What is shown, and asked for, at `https` URLs. */
+  readonly tls?: ServerTls | undefined;
+  /** A unix socket to listen at as well. */
+  readonly socket?: string;
+}
+
 /** Listens on the agent's own URLs while its server does not: answers what it is asked in JSON, and closes before etcd starts. */
 export class PreflightStub implements AsyncDisposable {
   readonly #servers: Server[] = [];
+  /** Also those that have not said who they are yet: a server waits for them when it is closed. */
+  readonly #sockets = new Set<Socket>();
 
   /**
    * `answer` gets the path and query of a GET; undefined: there is nothing.
@@ -41,10 +55,20 @@ export class PreflightStub implements AsyncDisposable {
   static async open(
     listenUrls: readonly string[],
     answer: (path: string) => Promise<object> | undefined,
+    { tls, socket }: ListenAt = {},
   ): Promise<PreflightStub> {
     const stub = new PreflightStub();
     try {
-      for (const url of listenUrls) await stub.#listen(new URL(url), answer);
+      for (const text of listenUrls) {
+        const url = new URL(text);
+        const at = { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) };
+        await stub.#listen(at, answer, url.protocol === "https:" ? tls : undefined);
+      }
+      if (socket !== undefined) {
+        // Of a server that was killed.
+        await rm(socket, { force: true });
+        await stub.#listen({ path: socket }, answer, undefined);
+      }
       return stub;
     } catch (error) {
       await stub.close();
@@ -52,8 +76,12 @@ export class PreflightStub implements AsyncDisposable {
     }
   }
 
-  async #listen(url: URL, answer: (path: string) => Promise<object> | undefined): Promise<void> {
-    const server = createServer((request, response) => {
+  async #listen(
+    at: ListenOptions,
+    answer: (path: string) => Promise<object> | undefined,
+    tls: ServerTls | undefined,
+  ): Promise<void> {
+    const onRequest: RequestListener = (request, response) => {
       const answering = request.method === "GET" ? answer(request.url ?? "") : undefined;
       if (answering === undefined) {
         response.writeHead(404, { connection: "close" }).end();
@@ -63,11 +91,16 @@ export class PreflightStub implements AsyncDisposable {
         (body) => response.writeHead(200, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body)),
         () => response.writeHead(500, { connection: "close" }).end(),
       );
-    });
+    };
+    const server = tls === undefined ? createServer(onRequest) : await secureServer(tls, onRequest);
     server.maxConnections = 16;
+    server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen({ host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }, resolve);
+      server.listen(at, resolve);
     });
     this.#servers.push(server);
   }
@@ -76,7 +109,7 @@ export class PreflightStub implements AsyncDisposable {
     await Promise.all(
       this.#servers.splice(0).map(async (server) => {
         const closed = new Promise((resolve) => server.close(resolve));
-        server.closeAllConnections();
+        for (const socket of this.#sockets) socket.destroy();
         await closed;
       }),
     );
@@ -87,26 +120,47 @@ export class PreflightStub implements AsyncDisposable {
   }
 }
 
+async function secureServer(tls: ServerTls, onRequest: RequestListener): Promise<Server> {
+  const { certFile, keyFile, trustedCaFile, clientCertAuth } = tls;
+  const texts = await readTls({ certFile, keyFile, ...(trustedCaFile === undefined ? {} : { caFile: trustedCaFile }) });
+  return createSecureServer({ ...texts, requestCert: clientCertAuth, rejectUnauthorized: clientCertAuth }, onRequest);
+}
+
 /** Answers pre-flights, each by its nonce; anyone may ask anything else. */
 export function answerPreflights(
   listenUrls: readonly string[],
   answer: (nonce: string) => Promise<PreflightAnswer>,
+  at: ListenAt = {},
 ): Promise<PreflightStub> {
-  return PreflightStub.open(listenUrls, (path) => {
-    const nonce = askedFor.exec(path)?.[1];
-    return nonce === undefined ? undefined : answer(nonce);
-  });
+  return PreflightStub.open(
+    listenUrls,
+    (path) => {
+      const nonce = askedFor.exec(path)?.[1];
+      return nonce === undefined ? undefined : answer(nonce);
+    },
+    at,
+  );
 }
 
 /** One small GET with a deadline and a bounded answer. Rejects with a plain reason. */
-export function fetchText(url: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<string> {
+export function fetchText(
+  url: string,
+  timeoutMs: number,
+  clock: Clock,
+  signal: AbortSignal,
+  { tls = {}, socket }: Reaching = {},
+): Promise<string> {
+  const isSecure = url.startsWith("https:");
   return within(
     timeoutMs,
     clock,
     signal,
-    (own) =>
-      new Promise<string>((resolve, reject) => {
-        const request = get(url, { signal: own, agent: false, headers: { connection: "close" } }, (response) => {
+    async (own) => {
+      const texts = isSecure ? await readTls(tls) : {};
+      const at = socket === undefined ? {} : { socketPath: socket };
+      const how = { ...texts, ...at, signal: own, agent: false, headers: { connection: "close" } } as const;
+      return await new Promise<string>((resolve, reject) => {
+        const request = (isSecure ? getSecurely : get)(url, how, (response) => {
           let text = "";
           response.setEncoding("utf8");
           response.on("data", (chunk: string) => {
@@ -122,7 +176,8 @@ export function fetchText(url: string, timeoutMs: number, clock: Clock, signal: 
         request.on("error", (error) => {
           reject(own.aborted ? (own.reason as Error) : error);
         });
-      }),
+      });
+    },
     () => new Error(`no answer within ${timeoutMs} ms`),
   );
 }
@@ -134,13 +189,15 @@ export function isUnreached(problem: string, url: string): boolean {
   return problem.startsWith(`${unreached(url)}: `);
 }
 
+type FetchText = (url: string, timeoutMs: number, clock: Clock, signal: AbortSignal) => Promise<string>;
+
 /** Tries every peer URL of the voters; says which do not answer as an etcd, or are this agent itself. */
 export async function tryPeers(
   peerUrls: readonly string[],
   own: readonly string[],
   clock: Clock,
   signal: AbortSignal,
-  fetch = fetchText,
+  fetch: FetchText = fetchText,
 ): Promise<readonly string[]> {
   const problems = await Promise.all(
     peerUrls.map(async (url) => {

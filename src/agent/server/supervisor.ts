@@ -7,6 +7,7 @@ import type { ControlView } from "../control/control-view.ts";
 import { isRefused, readRecord, short, type SeatRecord } from "../control/records.ts";
 import type { Machine, RunningServer } from "../machine.ts";
 import type { ResolvedOptions } from "../resolve.ts";
+import { serverTlsOf } from "../resolve-tls.ts";
 import type { Together } from "../begin/join.ts";
 import type { Prefix } from "../begin/state.ts";
 import { serverRole, type Role } from "./role.ts";
@@ -276,6 +277,7 @@ export class ServerSupervisor implements AsyncDisposable {
     const { machine, options, prefix, binary, clock, log, freePorts, onExit } = this.#deps;
     await freePorts();
     const strictReconfigCheck = await this.#strictly();
+    const [clientTls, peerTls] = [serverTlsOf(options.tls.clients), serverTlsOf(options.tls.peers)];
     const server = await machine.startServer(
       {
         binary,
@@ -285,6 +287,8 @@ export class ServerSupervisor implements AsyncDisposable {
         listenPeerUrls: options.serverUrls,
         advertiseClientUrls: options.advertiseClientUrls,
         advertisePeerUrls: options.advertiseServerUrls,
+        ...(clientTls === undefined ? {} : { clientTls }),
+        ...(peerTls === undefined ? {} : { peerTls }),
         strictReconfigCheck,
         autoCompactionRetention: options.autoCompactionRetention,
         quotaBackendBytes: options.quotaBackendBytes,

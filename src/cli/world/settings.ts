@@ -71,9 +71,11 @@ export function worldSettings(given: Given, env: Env): WorldSettings {
   const typed = { endpoints: isTyped(clientFlags.endpoints) || isTyped(sshFlags.sshUrl), prefix: isTyped(flags.prefix) };
   const endpoints = valueOf(clientFlags.endpoints, given, typed.prefix ? {} : env);
   const prefix = valueOf(flags.prefix, given, typed.endpoints ? {} : env);
-  const { ssh, namespace, output } = clientSettings(given, typed.prefix ? withoutSsh(env) : env);
+  const { tls, login, ssh, namespace, output } = clientSettings(given, typed.prefix ? withoutSsh(env) : env);
   if (ssh !== undefined && prefix !== undefined) throw exclude("--ssh-url and --prefix, which is an agent's on this host,");
   return {
+    ...(tls === undefined ? {} : { tls }),
+    ...(login === undefined ? {} : { login }),
     ...(ssh === undefined ? {} : { ssh }),
     namespace,
     output,

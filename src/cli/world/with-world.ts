@@ -54,7 +54,7 @@ export async function untilInterrupted(settings: WorldSettings, io: Io, use: (op
   return 0;
 }
 
-async function open({ endpoints, ssh, prefix, hostname, namespace }: WorldSettings): Promise<World> {
+async function open({ endpoints, tls, login, ssh, prefix, hostname, namespace }: WorldSettings): Promise<World> {
   // It says what is wrong with a namespace as the other commands do.
   keysUnder(namespace);
   try {
@@ -62,6 +62,8 @@ async function open({ endpoints, ssh, prefix, hostname, namespace }: WorldSettin
       replica: false,
       namespace,
       ...(endpoints === undefined ? {} : { seeds: endpoints }),
+      ...(tls === undefined ? {} : { tls }),
+      ...(login === undefined ? {} : { user: login.user, passwordFile: login.password.file }),
       ...(ssh === undefined ? {} : { ssh }),
       ...(prefix === undefined ? {} : { prefix }),
       ...(hostname === undefined ? {} : { hostname }),

@@ -1,3 +1,4 @@
+import type { FileLogin, TlsFiles } from "../../etcd/index.ts";
 import type { SshRoute } from "../../ssh/index.ts";
 
 /** What a feeder is started with. */
@@ -12,6 +13,11 @@ export interface FeederSettings {
   readonly mostBytes: number;
   /** How the endpoints are reached; it logs in by itself, as whoever started it may be gone. No secret: the keys are files. */
   readonly ssh?: SshRoute;
+  /** Files that it reads by itself, likewise. */
+  readonly tls?: TlsFiles;
+  readonly login?: FileLogin;
+  /** A unix socket that all endpoints are behind. */
+  readonly socket?: string;
   /** What there is is not to be used: why. */
   readonly distrust?: string;
   /** Where the machine's boot id is read: for tests. */

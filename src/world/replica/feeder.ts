@@ -101,7 +101,8 @@ class Feeder {
       this.#client = EtcdClient.create({
         endpoints: this.#endpoints,
         clock: systemClock,
-        ...(await wiresThrough(this.#settings.ssh, systemClock)),
+        ...(await wiresThrough(this.#settings, systemClock)),
+        ...(this.#settings.login === undefined ? {} : { login: this.#settings.login }),
         ...(clusterId === undefined ? {} : { clusterId }),
         onForeign: ({ endpoint, found }) => {
           this.#foreign = `${endpoint} belongs to cluster ${found}`;

@@ -42,7 +42,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const client = EtcdClient.create({
     endpoints,
     clock,
-    ...(options.over === undefined ? await wiresThrough(options.ssh, clock) : { over: options.over }),
+    ...(options.over === undefined ? await wiresThrough(options, clock) : { over: options.over }),
     ...(options.login === undefined ? {} : { login: options.login }),
     ...(log === undefined ? {} : { log }),
     ...(clusterId === undefined ? {} : { clusterId }),
@@ -75,17 +75,20 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
 function whyNone({ replica, login }: ReplicaOptions): string | undefined {
   if (replica === false) return "no replica is wanted";
-  return login === undefined ? undefined : "it logs in, and a feeder is not told passwords";
+  return typeof login?.password === "string" ? "it logs in, and a feeder is not told passwords" : undefined;
 }
 
 function settingsOf(options: ReplicaOptions, folder: ReplicaFolder, keys: Keys): FeederSettings {
-  const { clusterId, worldGroup, bootIdPath, ssh } = options;
+  const { clusterId, worldGroup, bootIdPath, ssh, tls, login, socket } = options;
   return {
     folder: folder.path,
     namespace: keys.namespace,
     endpoints: options.endpoints ?? [],
     mostBytes: options.mostBytes ?? defaultMostBytes,
     ...(ssh === undefined ? {} : { ssh }),
+    ...(tls === undefined ? {} : { tls }),
+    ...(socket === undefined ? {} : { socket }),
+    ...(login === undefined || typeof login.password === "string" ? {} : { login: { ...login, password: login.password } }),
     ...(clusterId === undefined ? {} : { clusterId }),
     ...(worldGroup === undefined ? {} : { group: worldGroup }),
     ...(bootIdPath === undefined ? {} : { bootIdPath }),

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Clock } from "../../clock.ts";
-import type { EtcdClient, Login } from "../../etcd/index.ts";
+import type { EtcdClient, Login, TlsFiles } from "../../etcd/index.ts";
 import type { KeyRange } from "../../keys.ts";
 import type { SshRoute } from "../../ssh/index.ts";
 import type { Entry, EntryChange } from "./entry.ts";
@@ -127,9 +127,13 @@ export interface ReplicaOptions {
   readonly endpoints?: readonly string[];
   /** How they are reached, where not directly: they are what the last host of the route sees. */
   readonly ssh?: SshRoute;
+  /** Files for endpoints with `https`. */
+  readonly tls?: TlsFiles;
+  /** A unix socket that all endpoints are behind: those of an agent without a network. */
+  readonly socket?: string;
   /** Whose connections are used: it has to be open for as long. Default: ones of its own. */
   readonly over?: EtcdClient;
-  /** For an etcd with authentication. There is no replica then: a feeder goes on without whoever could tell it the password. */
+  /** For an etcd with authentication. Without a file for the password there is no replica: a feeder goes on without whoever could tell it. */
   readonly login?: Login;
   /** Default `/_mgmt`. */
   readonly namespace?: string;

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { aborted, type Clock } from "../../clock.ts";
+import type { FileLogin, TlsFiles } from "../../etcd/index.ts";
 import { defaultMostBytes } from "./feeder-settings.ts";
 import { ReplicaFolder } from "./folder.ts";
 import { FeederLink } from "./link.ts";
@@ -12,6 +13,9 @@ export interface WarmOptions {
   readonly clusterId: string;
   /** A group whose programs may use the folder too. */
   readonly worldGroup: string | undefined;
+  readonly tls: TlsFiles | undefined;
+  readonly login: FileLogin | undefined;
+  readonly socket: string | undefined;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -21,7 +25,7 @@ export interface WarmOptions {
  * Where no replica can be kept, that is logged, and nothing else. Ends by the signal only.
  */
 export async function keepReplicaWarm(options: WarmOptions, signal: AbortSignal): Promise<never> {
-  const { namespace, endpoints, clusterId, worldGroup, clock, log } = options;
+  const { namespace, endpoints, clusterId, worldGroup, tls, login, socket, clock, log } = options;
   const folder = new ReplicaFolder(options.folder);
   try {
     await folder.make(worldGroup);
@@ -35,6 +39,9 @@ export async function keepReplicaWarm(options: WarmOptions, signal: AbortSignal)
     endpoints,
     clusterId,
     mostBytes: defaultMostBytes,
+    ...(tls === undefined ? {} : { tls }),
+    ...(login === undefined ? {} : { login }),
+    ...(socket === undefined ? {} : { socket }),
     ...(worldGroup === undefined ? {} : { group: worldGroup }),
   };
   let told: string | undefined;

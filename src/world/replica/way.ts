@@ -1,18 +1,23 @@
 import type { Clock } from "../../clock.ts";
-import { wiresBy, type Wires } from "../../etcd/index.ts";
+import { wiresTo, wiresBy, type TlsFiles, type Wires } from "../../etcd/index.ts";
 import type { SshRoute } from "../../ssh/index.ts";
 
-/** How the endpoints behind a route are reached: as an option of a client. Nothing where the network's own way will do. */
-export async function wiresThrough(ssh: SshRoute | undefined, clock: Clock): Promise<{ readonly wires?: Wires }> {
-  if (ssh === undefined) return {};
+/** Where the network's own way will not do. */
+export interface Through {
+  readonly ssh?: SshRoute | undefined;
+  readonly tls?: TlsFiles | undefined;
+  /** A unix socket. Not with `ssh`. */
+  readonly socket?: string | undefined;
+}
+
+/** How the endpoints are reached: as an option of a client. */
+export async function wiresThrough({ ssh, tls, socket }: Through, clock: Clock): Promise<{ readonly wires?: Wires }> {
+  if (ssh === undefined) return tls === undefined && socket === undefined ? {} : { wires: wiresTo({ tls, socket }) };
   // Loaded by those only who need it.
   const { Tunnels } = await import("../../ssh/tunnels.ts");
   const tunnels = new Tunnels(ssh, clock);
-  const wires = wiresBy(
-    (url, signal) => tunnels.dial(url, signal),
-    () => {
-      tunnels.close();
-    },
-  );
-  return { wires };
+  const close = (): void => {
+    tunnels.close();
+  };
+  return { wires: wiresBy((url, signal) => tunnels.dial(url, signal), { tls, close }) };
 }

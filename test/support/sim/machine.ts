@@ -49,6 +49,14 @@ export function machineOf(world: World, host: Host, owner: Owner, random: Random
     const hex = createHash("md5").update(randomBytes(16)).digest("hex");
     return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
   };
+  const get: Machine["fetchText"] = (url, timeoutMs, clock, signal) =>
+    within(
+      timeoutMs,
+      clock,
+      signal,
+      (own) => fetch(world, host, owner, url, own),
+      () => new Error(`no answer within ${timeoutMs} ms`),
+    );
   return {
     connect: (options) =>
       EtcdClient.create({
@@ -117,14 +125,10 @@ export function machineOf(world: World, host: Host, owner: Owner, random: Random
             }),
         };
       }),
-    fetchText: (url, timeoutMs, clock, signal) =>
-      within(
-        timeoutMs,
-        clock,
-        signal,
-        (own) => fetch(world, host, owner, url, own),
-        () => new Error(`no answer within ${timeoutMs} ms`),
-      ),
+    fetchText: get,
+    fetchClientText: get,
+    prepareCertificates: () => Promise.resolve(),
+    inspectFiles: () => Promise.resolve([]),
     freeBytes: () => soon(0.1, () => host.freeBytes),
     // Crash loops have a test of their own: hosts crash far too often here.
     boot: () => undefined,
