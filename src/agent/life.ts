@@ -167,7 +167,7 @@ export class AgentLife {
     const options = this.#options;
     const folder = certificateFolder(prefix.folder);
     const deps = { client, keys: options.keys, folder, clock, log };
-    void parts.keep("authorities", keepAuthorities({ ...deps, holder: holderOf(options) }, parts.living));
+    void parts.keep("authorities", keepAuthorities({ ...deps, view: this.#view, holder: holderOf(options) }, parts.living));
     if (!options.server) return;
     const onProblem = (problem: string | undefined): void => {
       this.#self.setProblem("joins", problem);

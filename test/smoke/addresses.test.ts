@@ -6,7 +6,7 @@ import { agentsOf, eventsOf } from "../support/told.ts";
 import { startWriter } from "../support/writer.ts";
 
 async function open(): Promise<Fleet> {
-  const fleet = await Fleet.open();
+  const fleet = await Fleet.open(undefined, undefined, "plain");
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }

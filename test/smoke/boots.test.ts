@@ -17,7 +17,7 @@ const probe = await Lan.open();
 if (typeof probe !== "string") await probe[Symbol.asyncDispose]();
 
 async function openFleet(): Promise<Fleet> {
-  const fleet = await Fleet.open();
+  const fleet = await Fleet.open(undefined, undefined, "plain");
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }

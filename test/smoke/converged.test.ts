@@ -40,7 +40,7 @@ test("--converged-exit ends all three agents with 0 once all are converged, and 
 });
 
 test("--max-runtime ends an agent with 0, and leaves where SIGTERM would; --converged-exit needs a timeout", async () => {
-  await using fleet = await Fleet.open(["--max-runtime=2s"]);
+  await using fleet = await Fleet.open(["--max-runtime=2s"], undefined, "plain");
   const { clientUrl, serverUrl } = await fleet.place("h2");
   const urls = [`--client-urls=${clientUrl}`, `--server-urls=${serverUrl}`];
   const stays = await fleet.start("h1");

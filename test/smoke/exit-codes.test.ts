@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { Fleet } from "../support/agents.ts";
 
 async function open(): Promise<Fleet> {
-  const fleet = await Fleet.open();
+  const fleet = await Fleet.open(undefined, undefined, "plain");
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }

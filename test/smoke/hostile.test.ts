@@ -190,7 +190,7 @@ async function ownKeys(fleet: Fleet): Promise<string[]> {
   });
   return kvs
     .map(({ key }) => Buffer.from(key, "base64").toString())
-    .filter((key) => !key.includes("/quorate/events/"))
+    .filter((key) => !key.includes("/quorate/events/") && !key.includes("/quorate/tokens/"))
     .map((key) => key.replace(/(\/quorate\/leader\/).*/, "$1"))
     .sort();
 }

@@ -22,7 +22,7 @@ test(
   "an agent without a network serves programs of its host through its folder, at no port, and goes on after a kill",
   { timeout: 90_000 },
   async () => {
-    const fleet = await Fleet.open();
+    const fleet = await Fleet.open(undefined, undefined, "plain");
     onTestFinished(() => fleet[Symbol.asyncDispose]());
     const place = await fleet.place("h1");
     const start = (): AgentProcess =>

@@ -7,7 +7,7 @@ const sizeKey = "/_mgmt/chooser/dynamicsize/idealclustersize";
 
 describe("the sequence of the README, word for word", () => {
   test("five agents grow to 3, to 5, and back, and fill even sizes with a learner", { timeout: 170_000 }, async ({ skip }) => {
-    const fleet = await Fleet.open([]);
+    const fleet = await Fleet.open([], undefined, "plain");
     onTestFinished(() => fleet[Symbol.asyncDispose]());
     const { shared } = fleet.network;
     skip(shared !== undefined && (await areTaken(ports)), `one of the ports 2379 to 2388 is taken here, and ${shared}`);

@@ -3,7 +3,7 @@ import { Fleet } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
 
 async function open(): Promise<Fleet> {
-  const fleet = await Fleet.open();
+  const fleet = await Fleet.open(undefined, undefined, "plain");
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }

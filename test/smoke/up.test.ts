@@ -7,7 +7,7 @@ import { eventually } from "../support/eventually.ts";
 import { childrenOf } from "../support/process.ts";
 
 async function openFleet(): Promise<Fleet> {
-  const fleet = await Fleet.open();
+  const fleet = await Fleet.open(undefined, undefined, "plain");
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }

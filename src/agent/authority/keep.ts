@@ -4,12 +4,14 @@ import type { Logger } from "pino";
 import type { Clock } from "../../clock.ts";
 import type { EtcdClient } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
+import type { ControlView } from "../control/control-view.ts";
 import { readIfThere, writeSecretly, type CertificateFolder } from "./folder.ts";
 import { issue, leafDays, publicKeyOf, type Holder } from "./issue.ts";
 import { unseal } from "./sealed.ts";
 
 interface KeepDeps {
   readonly client: EtcdClient;
+  readonly view: Pick<ControlView, "get">;
   readonly keys: Keys;
   readonly folder: CertificateFolder;
   readonly holder: Holder;
@@ -17,11 +19,11 @@ interface KeepDeps {
   readonly log: Logger;
 }
 
-const everyMs = 60_000;
+const everyMs = 5_000;
 const dayMs = 24 * 60 * 60 * 1_000;
 
 /**
- * Keeps the sealed authorities in etcd and in this folder the same, whoever lost them, and this agent's own certificates fresh: a new one is signed
+ * Looks every few seconds, and asks nobody while all is well: keeps the sealed authorities in etcd and in this folder the same, whoever lost them, and this agent's own certificates fresh: a new one is signed
  * when a third of its time is left, or when its host is called something else. Ends by the signal only.
  */
 export async function keepAuthorities(deps: KeepDeps, signal: AbortSignal): Promise<void> {
@@ -36,10 +38,11 @@ export async function keepAuthorities(deps: KeepDeps, signal: AbortSignal): Prom
   }
 }
 
-async function keepOnce({ client, keys, folder, holder, clock, log }: KeepDeps, signal: AbortSignal): Promise<void> {
+async function keepOnce({ client, view, keys, folder, holder, clock, log }: KeepDeps, signal: AbortSignal): Promise<void> {
   const secret = await readFile(folder.secret, "utf8");
   const own = await readIfThere(folder.authorities);
-  const { entry } = await client.get(keys.authority, { signal });
+  const seen = view.get(keys.authority);
+  const entry = seen?.value === own ? seen : (await client.get(keys.authority, { signal })).entry;
   const inEtcd = entry && unseal(entry.value, secret);
   if (inEtcd === undefined && own !== undefined && unseal(own, secret) !== undefined) {
     const before = entry === undefined ? { createRevision: 0 } : { modRevision: entry.modRevision };
