@@ -547,18 +547,23 @@ export const ofTheLeader = [
     ],
     [
       "the record is not fenced",
-      "{ compare: [leadership.fence(), isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
-      "{ compare: [isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+      "compare: [leadership.fence(), isStill(there, keys), ...announced],",
+      "compare: [isStill(there, keys), ...announced],",
     ],
     [
       "a record that comes late takes the place of a later one",
-      "{ compare: [leadership.fence(), isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
-      "{ compare: [leadership.fence()], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },",
+      "compare: [leadership.fence(), isStill(there, keys), ...announced],",
+      "compare: [leadership.fence(), ...announced],",
+    ],
+    [
+      "a removal is recorded whatever its host has announced since",
+      "compare: [leadership.fence(), isStill(there, keys), ...announced],",
+      "compare: [leadership.fence(), isStill(there, keys)],",
     ],
     [
       "a record that another leader refused is taken for written",
-      "if (!done.succeeded && entry?.value !== value) throw lost();",
-      "if (!done.succeeded && entry === undefined) throw lost();",
+      "if (!done.succeeded && entry?.value !== value) {",
+      "if (!done.succeeded && entry === undefined) {",
     ],
     [
       "the end of a record takes a later one along",

@@ -32,6 +32,10 @@ describe("seeds that failed once", () => {
       48640,
       "a server that was removed while its record was deleted started in vain for ever, as nobody was asked about its seat",
     ],
+    [
+      59375,
+      "the removal of a voter that was leaving was recorded when it had announced a restart instead, as the record had waited for a quorum",
+    ],
     [921172, "the only voter, whose keys were deleted before it had told that it votes, asked everybody but itself"],
     [142, "a newcomer could not take a dead voter's seat, because it did not reach the dead voter"],
   ])("%i: %s", { timeout: 120_000 }, async (seed) => {

@@ -1,6 +1,6 @@
 import type { DoneStep, OpenStep } from "../../chooser/index.ts";
 import { QuorateError, isRetryable, messageOf } from "../../errors.ts";
-import { grantLease, mayHaveHappened, reasonOf, type Compare, type MemberRow, type Op } from "../../etcd/index.ts";
+import { grantLease, mayHaveHappened, reasonOf, type Compare, type KeyValue, type MemberRow, type Op } from "../../etcd/index.ts";
 import type { Keys } from "../../keys.ts";
 import { showDuration } from "../control/policy.ts";
 import { short, writeRecord, type StepRecord } from "../control/records.ts";
@@ -56,14 +56,22 @@ export async function member(
   const write = async (): Promise<number> => {
     leadership.signal.throwIfAborted();
     const value = writeRecord("step", record);
-    // An earlier record of this leader that comes late must not take the place of a later one.
+    const announced = announcements(call, again, keys);
+    // An earlier record of this leader that comes late must not take the place of a later one, nor be of a host that has announced otherwise.
     const done = await client.txn(
-      { compare: [leadership.fence(), isStill(there, keys)], then: [{ put: keys.step, value }], else: [{ range: keys.step }] },
+      {
+        compare: [leadership.fence(), isStill(there, keys), ...announced],
+        then: [{ put: keys.step, value }],
+        else: [{ range: keys.step }, ...announced.map(({ key }) => ({ range: key }))],
+      },
       { signal, repeatable: true },
     );
-    const entry = done.ranges[0]?.[0];
+    const [entry] = done.ranges[0] ?? [];
     // It may have been written by a try whose answer was lost.
-    if (!done.succeeded && entry?.value !== value) throw lost();
+    if (!done.succeeded && entry?.value !== value) {
+      if (announced.some((condition, i) => !isSo(condition, done.ranges[i + 1]?.[0]))) throw announcedOtherwise(call);
+      throw lost();
+    }
     const revision = done.succeeded ? done.revision : entry!.modRevision;
     written = revision;
     return revision;
@@ -126,6 +134,30 @@ export async function member(
   }
   if (call.op === "remove") deps.lastGate?.keep(call.member ?? "", rows, raftLeader, took, tookAtMs);
   return close(deps, call, { look: again, record: written }, why, added, signal);
+}
+
+type AsSeen = Extract<Compare, { readonly createRevision: number } | { readonly modRevision: number }>;
+
+/**
+ * What the host of a voter that is to be removed has announced, a leave or a restart, is as it was seen: a record that waits for a quorum may land long
+ * after it was written, and whoever leads then goes by it.
+ */
+function announcements({ op, agent }: Call, { membership }: Look, { leaving, restarting }: Keys): readonly AsSeen[] {
+  if (op !== "remove" || agent === undefined) return [];
+  const entries = membership.ranges.flat();
+  return [leaving.key(agent), restarting.key(agent)].map((key) => {
+    const seen = entries.find((entry) => entry.key === key);
+    return seen === undefined ? { key, createRevision: 0 } : { key, modRevision: seen.modRevision };
+  });
+}
+
+function isSo(condition: AsSeen, entry: KeyValue | undefined): boolean {
+  return "modRevision" in condition ? condition.modRevision === entry?.modRevision : entry === undefined;
+}
+
+function announcedOtherwise({ agent, member }: Call): QuorateError {
+  const message = `Cannot remove ${agent ?? member ?? "a member"}: what it has announced has changed meanwhile`;
+  return new QuorateError("CONFLICT", message, { retryable: true });
 }
 
 /** By etcd, and by our own look right before the call leaves. */

@@ -107,7 +107,7 @@ describe("whyUnreachable()", () => {
     ["needs no seat", { seeds: ["http://192.0.2.1:2379"], server: false }, false],
     ["founds", {}, false],
   ])("an agent that %s", (_, options, warned) => {
-    const why = whyUnreachable(resolveOptions({ hostname: "h2", ...options }));
+    const why = whyUnreachable(resolveOptions({ hostname: "h2", insecure: true, ...options }));
     if (warned) expect(why).toContain("--server-urls=http://ADDRESS:2380");
     else expect(why).toBeUndefined();
   });
@@ -136,7 +136,7 @@ describe("whyNoSeedAnswers()", () => {
       /^is an agent running there, and reachable from here\? .* --client-urls=http:\/\/192\.0\.2\.1:2379 /,
     ],
   ])("where the seed is %s", (_, options, hint) => {
-    expect(whyNoSeedAnswers(resolveOptions({ hostname: "h2", ...options }))).toEqual(
+    expect(whyNoSeedAnswers(resolveOptions({ hostname: "h2", insecure: true, ...options }))).toEqual(
       typeof hint === "string" ? hint : expect.stringMatching(hint),
     );
   });

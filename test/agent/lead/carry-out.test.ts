@@ -3,7 +3,7 @@ import type { Step } from "../../../src/chooser/decision.ts";
 import type { OpenStep } from "../../../src/chooser/snapshot.ts";
 import { systemClock as clock } from "../../../src/clock.ts";
 import { QuorateError } from "../../../src/errors.ts";
-import type { EtcdClient, MemberRow } from "../../../src/etcd/index.ts";
+import type { EtcdClient, MemberRow, Op } from "../../../src/etcd/index.ts";
 import { carryOut, type CarryOutDeps, type Outcome } from "../../../src/agent/lead/carry-out.ts";
 import { EventLog } from "../../../src/agent/lead/events.ts";
 import { readRecord, writeRecord, type SeatRecord, type StepRecord } from "../../../src/agent/control/records.ts";
@@ -94,6 +94,28 @@ const remove = (member: string, more: Partial<Extract<Step, { kind: "remove" }>>
   cause: "failed-learner",
   passOver: false,
   ...more,
+});
+
+test("a removal is not recorded where its host has announced otherwise since it was looked at", async () => {
+  const scene = await Scene.open();
+  const member = await scene.withLearner();
+  const { client, keys } = scene.leader;
+  const isRecord = (op: Op): boolean => "put" in op && op.put === keys.step;
+  let isAnnounced = false;
+  const late = withCall(client, "txn", async (txn, options) => {
+    if (!isAnnounced && txn.then.some(isRecord)) {
+      isAnnounced = true;
+      await client.put(keys.restarting.key("h2"), writeRecord("reason", { reason: "it is stopped" }));
+    }
+    return client.txn(txn, options);
+  });
+  await expect(scene.step(remove(member), { deps: { client: late } })).rejects.toMatchObject({
+    code: "CONFLICT",
+    message: "Cannot remove h2: what it has announced has changed meanwhile",
+    retryable: true,
+  });
+  await scene.nothingOpen();
+  expect((await scene.rows()).map(({ id }) => id)).toContain(member);
 });
 
 describe("nominations", () => {

@@ -119,6 +119,7 @@ export class Hosts {
       ...(founds ? this.options : { sessionTtlMs: this.#ttlMs }),
       ...(this.chooser && { chooser: this.chooser }),
       seeds,
+      insecure: true,
       zone,
       priority: host.index % 2,
     };
