@@ -79,12 +79,21 @@ function wholeOf(name, otherwise) {
   process.exit(2);
 }
 
-/** Those that are not among the tests. */
+/** Those that are not among the tests. They say something at their end only. */
 async function playLives() {
   const seed = lives.amongTests + 1;
-  const rounds = lives.inAll - lives.amongTests;
-  const args = ["--seed", String(seed), "--rounds", String(rounds), "--jobs", String(availableParallelism())];
-  await runScript(`simulation: seeds ${seed} to ${lives.inAll}`, ["scripts/sim.mjs", ...args]);
+  console.error(`\nsimulation: seeds ${seed} to ${lives.inAll}`);
+  const args = [
+    "--seed",
+    String(seed),
+    "--rounds",
+    String(lives.inAll - lives.amongTests),
+    "--jobs",
+    String(availableParallelism()),
+  ];
+  const { code, said } = await runBeside("simulation", ["scripts/sim.mjs", ...args], { ...process.env, QUORATE_TEST_RUN: run });
+  console.error(said.trimEnd());
+  count[code === 0 ? "passed" : "failed"] += 1;
 }
 
 /** What the checks found, where they ran. Those that found nothing count as nothing: they are no test. */

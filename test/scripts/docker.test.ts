@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
 import { resolveOptions } from "../../src/agent/resolve.ts";
-import { agentFlags, valueOf, type Given } from "../../src/cli/options.ts";
+import { runSettings, type Given } from "../../src/cli/options.ts";
 import { eventually } from "../support/eventually.ts";
 
 const run = promisify(execFile);
@@ -37,15 +37,11 @@ test("the services of compose.yaml differ in their name and their volume alone, 
     expect(volumes).toEqual([`${name}:/var/lib/quorate`]);
     const given: Given = Object.fromEntries(
       command.slice(1).map((flag) => {
-        const [, key = "", value = ""] = /^--([a-z-]+)=(.*)$/.exec(flag) ?? [];
-        return [key, [value]];
+        const [, key = "", value] = /^--([a-z-]+)(?:=(.*))?$/.exec(flag) ?? [];
+        return [key, value === undefined ? true : [value]];
       }),
     );
-    const options = {
-      seeds: valueOf(agentFlags.seeds, given, {}) ?? [],
-      expect: valueOf(agentFlags.expect, given, {}) ?? 0,
-      idealClusterSize: valueOf(agentFlags.idealClusterSize, given, {}) ?? 0,
-    };
+    const options = runSettings(given, {}).agent;
     const around = { isRoot: true, machineName: hostname, addresses: ["127.0.0.1", "172.18.0.2"], stateFolder: "/root" };
     expect(resolveOptions(options, around)).toMatchObject({
       expect: 3,

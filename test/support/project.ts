@@ -56,6 +56,7 @@ export function project(files: Readonly<Record<string, string>>, more: Readonly<
     ...process.env,
     QUORATE_ETCD_BIN: join(folder, "etcd"),
     QUORATE_TEST_SSHD: "none",
+    QUORATE_TEST_DNSMASQ: "none",
     TMPDIR: join(folder, "tmp"),
     XDG_CACHE_HOME: join(folder, "cache"),
     NO_COLOR: "1",
