@@ -141,8 +141,9 @@ export function loginGiven({ user, passwordFile }: AgentOptions): FileLogin | un
   if (user === undefined) refuse("passwordFile", "whose password it is is not said", "add --user=NAME");
   if (passwordFile === undefined || passwordFile === "")
     refuse("user", "no file with the password is given", "add --password-file=FILE");
+  // What is behind a colon may be a password: it is not repeated.
   if (user === "" || user.includes(":"))
-    refuse("user", `${quote(user)} is no name of a user`, "give the name alone, and the password in a file");
+    refuse("user", "it must be the name of a user alone, without a colon", "give the password in a file");
   return Object.freeze({ user, password: { file: resolvePath(passwordFile) } });
 }
 

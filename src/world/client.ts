@@ -26,7 +26,7 @@ export function etcd3Of(client: unknown): Etcd3Way {
     );
   }
   if (credentials !== undefined || all.some((host) => host.startsWith("https:"))) {
-    throw refused("it has certificates in memory, and the replica's feeder reads files", "give seeds and tls in its place");
+    throw refused("it speaks TLS by what it holds in memory, and a feeder is told files", "give seeds and tls in its place");
   }
   const endpoints = all.map((host) => (host.includes("://") ? host : `http://${host}`).replace(/\/$/, ""));
   const wrong = endpoints.find((url) => !/^http:\/\/[^/]+$/.test(url) || !URL.canParse(url));

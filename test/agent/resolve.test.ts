@@ -421,7 +421,7 @@ describe("encrypted or not", () => {
     ["clientCertAuth", { ...pair, clientCertAuth: true }, /whose certificates count is not said/],
     ["peerTrustedCaFile", { peerTrustedCaFile: "" }, /the path of a file/],
     ["user", { user: "me" }, /no file with the password is given/],
-    ["user", { user: "me:secret", passwordFile: "/p" }, /is no name of a user/],
+    ["user", { user: "me:secret", passwordFile: "/p" }, /the name of a user alone, without a colon$/],
     ["passwordFile", { passwordFile: "/p" }, /whose password it is is not said/],
     ["noNetwork", { noNetwork: true, seeds: ["http://127.0.0.1:1"] }, /seeds is given as well, and there is no network/],
     ["noNetwork", { noNetwork: true, serverUrls: ["http://127.0.0.1:1"] }, /serverUrls is given as well/],
