@@ -1,5 +1,5 @@
 export { openWorld } from "./open.ts";
-export type { WorldOptions } from "./open.ts";
+export type { WorldOptions, WorldTls } from "./open.ts";
 export type { SshLogin, SshOptions } from "../ssh/index.ts";
 export { WorldError } from "./error.ts";
 export type { Outcome, WorldErrorCode } from "./error.ts";

@@ -20,6 +20,15 @@ import { ttlMsOf } from "./ttl.ts";
 import { contextOf, worldOver } from "./world.ts";
 import type { WorldParts } from "./world.ts";
 
+/** Files in PEM, which are read anew for every connection. */
+export interface WorldTls {
+  /** The authorities that are trusted, in place of those that Node trusts. */
+  readonly caFile?: string;
+  /** What is shown to a cluster that asks for it, and its key. Both or none. */
+  readonly certFile?: string;
+  readonly keyFile?: string;
+}
+
 export interface WorldOptions {
   /** Client URLs of the cluster: one that answers is enough. Quorate's or any other etcd. */
   readonly seeds?: readonly string[];
@@ -28,11 +37,8 @@ export interface WorldOptions {
    * sees them. Its key has to be known.
    */
   readonly ssh?: SshOptions;
-  /**
-   * Files in PEM for seeds with `https`: the authorities that are trusted, in place of those that Node trusts, and certificate and key where
-   * the cluster asks for them. They are read anew for every connection. Default: with `prefix` the files of its agent, else none.
-   */
-  readonly tls?: TlsFiles;
+  /** For seeds with `https`. Default: with `prefix` the files of its agent, else none. */
+  readonly tls?: WorldTls;
   /**
    * Whom to log in as where the cluster has authentication, and the file that holds the password. Default: with `prefix` those of its agent,
    * else nobody.

@@ -53,7 +53,8 @@ test("a World that logs in by a file has a replica, whose feeder logs in by it t
     for await (const event of world.str.watch("motd", { signal: own.signal })) if ("value" in event) seen.push(event.value);
   })();
   await eventually("the first value", () => seen.includes("1"));
-  expect(world.status).toMatchObject({ state: "live", because: [] });
+  await eventually("the copy is fed", () => world.status.state === "live");
+  expect(world.status.because).toEqual([]);
   // The streams of the feeder are cut: what it opens then has another token.
   await etcd.nodes[0]!.kill();
   await etcd.nodes[0]!.restart();
