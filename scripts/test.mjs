@@ -1,4 +1,4 @@
-// npm test: set-up, then the tests and, beside them, the checks; `npm test -- test/chooser` runs a part, without the checks. With --full
+// npm test: set-up, then the tests and, beside them, types and import rule; `npm test -- test/chooser` runs a part, without these. With --full all checks,
 // also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones), then the rest of 100,000 lives, and the mutants.
 // QUORATE_TEST_LIVES lives are among the tests (2,000 by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in
 // QUORATE_TEST_SUITES are fetched for it (those of Debian that are older than the newest, by default). Nothing runs beside the tests but the
@@ -35,7 +35,9 @@ let checks;
 try {
   await ensurePackages();
   stopAtSignals();
-  if (part.length === 0) checks = runBeside("checks", ["scripts/check.mjs"], { ...process.env, QUORATE_TEST_RUN: run });
+  // Lint and format take a fifth of the time there is, and are asked for before every commit.
+  const named = full ? [] : ["types", "tidy"];
+  if (part.length === 0) checks = runBeside("checks", ["scripts/check.mjs", ...named], { ...process.env, QUORATE_TEST_RUN: run });
   await ensureBuild();
   const etcd = await ensureEtcd();
   const say = (/** @type {string} */ line) => console.error(`setup: ${line}`);
