@@ -233,8 +233,10 @@ function refusal(stderr, { archive, source, suite }) {
       cause,
     });
   }
-  if (/does not have a Release file|404/.test(stderr))
+  // apt puts the status between spaces; without them it may be a part of the mirror's port.
+  if (/does not have a Release file|\s404\s/.test(stderr)) {
     return storeError("NO_ETCD", `${what}: ${source.uri} has no such suite`, { cause });
+  }
   if (/resolve|connect|timed out|Connection|unreachable|Network/i.test(stderr)) {
     return storeError("NO_ETCD", `${what}: ${source.uri} ${unreachable}`, {
       hint: "check the network and apt's proxy setting",
