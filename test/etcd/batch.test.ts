@@ -6,6 +6,7 @@ import type { BatchOptions, EtcdClient, Written } from "../../src/etcd/index.ts"
 import { startEtcd } from "../support/etcd-process.ts";
 import type { TestCluster } from "../support/etcd-process.ts";
 import { eventually } from "../support/eventually.ts";
+import { full } from "../support/full.ts";
 import { Random } from "../support/random.ts";
 import { clientOf, Follower, proxyTo } from "./follower.ts";
 
@@ -346,7 +347,7 @@ describe("a lost answer", () => {
           told.set(value, await written.catch((error: unknown) => error as QuorateError));
         }
       });
-      const rounds = process.env["QUORATE_TEST_FULL"] === "1" ? 300 : 40;
+      const rounds = full ? 300 : 40;
       for (let round = 0; round < rounds; round++) {
         const before = told.size;
         if (round % 4 === 1) proxy.stall("down");

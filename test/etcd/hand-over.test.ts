@@ -8,11 +8,11 @@ import { openWatch } from "../../src/etcd/index.ts";
 import type { Change } from "../../src/etcd/index.ts";
 import { startEtcd } from "../support/etcd-process.ts";
 import { eventually } from "../support/eventually.ts";
+import { full } from "../support/full.ts";
 import type { FaultyProxy } from "../support/proxy.ts";
 import { clientOf, proxyTo } from "./follower.ts";
 
 const never = new AbortController().signal;
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 const names = Array.from({ length: 50 }, (_, i) => `${i}`);
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { isAlive } from "../support/etcd-server.ts";
 import { eventually } from "../support/eventually.ts";
+import { full, slow } from "../support/full.ts";
 import { project, type Project } from "../support/project.ts";
 
 const lives = { QUORATE_TEST_LIVES: "2", QUORATE_TEST_FULL_LIVES: "6", QUORATE_TEST_SUITES: "" };
@@ -30,11 +31,11 @@ function short(files: Readonly<Record<string, string>>, asked: Readonly<Record<s
   );
 }
 
-const full = ["scripts/test.mjs", "--full"];
+const testFull = ["scripts/test.mjs", "--full"];
 
-test("test:full plays the lives after the tests, then the mutants, one at a time, and counts each of them", async () => {
+slow("test:full plays the lives after the tests, then the mutants, one at a time, and counts each of them", async () => {
   using small = short({});
-  const ran = await small.run(full);
+  const ran = await small.run(testFull);
   expect(ran.stderr).toMatch(/simulation: seeds 3 to 6\n4 lives, 0 broken[^]*\nmutants\n/);
   const order = ["time per folder", "2 of 2 mutants caught", "time per part"];
   const places = order.map((text) => ran.stdout.indexOf(text));
@@ -45,11 +46,11 @@ test("test:full plays the lives after the tests, then the mutants, one at a time
   expect(ran.code).toBe(0);
 });
 
-test("test:full fails for one broken life, and says how to play it again", async () => {
+slow("test:full fails for one broken life, and says how to play it again", async () => {
   using small = short({
     "test/support/sim/main.ts": `console.log(JSON.stringify({ broken: "seed 5: two clusters", cpuMs: 1 }));`,
   });
-  const ran = await small.run(full);
+  const ran = await small.run(testFull);
   expect(ran.stderr).toContain(
     "BROKEN seed 5: two clusters\n  again, with what its agents say: npm run sim -- --seed 5 --rounds 1",
   );
@@ -58,29 +59,32 @@ test("test:full fails for one broken life, and says how to play it again", async
   expect(ran.code).toBe(1);
 });
 
-test.each(["SIGINT", "SIGTERM"] as const)("%s ends test:full with all that it runs", async (signal) => {
-  using small = short({
-    "test/support/sim/main.ts": `import { writeFileSync } from "node:fs";
+test.each(["SIGINT", ...(full ? (["SIGTERM"] as const) : [])] as const)(
+  "%s ends test:full with all that it runs",
+  async (signal) => {
+    using small = short({
+      "test/support/sim/main.ts": `import { writeFileSync } from "node:fs";
       import { tmpdir } from "node:os";
       writeFileSync(tmpdir() + "/" + process.pid + ".life", "");
       setInterval(() => undefined, 1000);`,
-  });
-  const pids = (): number[] =>
-    readdirSync(join(small.folder, "tmp")).flatMap((name) => (name.endsWith(".life") ? Number.parseInt(name, 10) : []));
-  let pid = 0;
-  const ended = small.run(full, (own) => (pid = own));
-  await eventually("the tests ask for what they need, and a life is being played", () => pid > 0 && pids().length > 0, 30_000);
-  process.kill(pid, signal);
-  const ran = await ended;
-  expect(ran.stderr).toContain(`stopped by ${signal}`);
-  expect(ran.stdout).not.toContain("mutants caught");
-  expect(ran.stdout).not.toContain("outlived");
-  expect(ran.code).toBe(1);
-  expect(pids().filter(isAlive)).toEqual([]);
-});
+    });
+    const pids = (): number[] =>
+      readdirSync(join(small.folder, "tmp")).flatMap((name) => (name.endsWith(".life") ? Number.parseInt(name, 10) : []));
+    let pid = 0;
+    const ended = small.run(testFull, (own) => (pid = own));
+    await eventually("the tests ask for what they need, and a life is being played", () => pid > 0 && pids().length > 0, 30_000);
+    process.kill(pid, signal);
+    const ran = await ended;
+    expect(ran.stderr).toContain(`stopped by ${signal}`);
+    expect(ran.stdout).not.toContain("mutants caught");
+    expect(ran.stdout).not.toContain("outlived");
+    expect(ran.code).toBe(1);
+    expect(pids().filter(isAlive)).toEqual([]);
+  },
+);
 
 test("a number of lives that is none is refused, and not taken for no lives", async () => {
   using small = short({}, { QUORATE_TEST_FULL_LIVES: "100k" });
   const stderr = "error: QUORATE_TEST_FULL_LIVES must be a whole number from 1: it is 100k\n";
-  expect(await small.run(full)).toEqual({ code: 2, stdout: "", stderr });
+  expect(await small.run(testFull)).toEqual({ code: 2, stdout: "", stderr });
 });

@@ -5,13 +5,10 @@ import { expect, onTestFinished, test } from "vitest";
 import { findProgram } from "../../scripts/programs.mjs";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
 import { etcdBinary } from "../support/etcd.ts";
+import { full, slow } from "../support/full.ts";
 import { Lan } from "../support/lan.ts";
 
-const full = process.env["QUORATE_TEST_FULL"] === "1";
-/** Of all the ways to begin `npm test` plays one: by agreement. */
-function slow(name: string, options: { readonly timeout: number }, play: () => Promise<void>): void {
-  if (full) test(name, options, play);
-}
+// Of all the ways to begin `npm test` plays one: by agreement.
 const sizeKey = "/_mgmt/chooser/dynamicsize/idealclustersize";
 const probe = await Lan.open();
 if (typeof probe !== "string") await probe[Symbol.asyncDispose]();

@@ -4,12 +4,11 @@ import { promisify, stripVTControlCharacters } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Demo, quorate, repository } from "../support/demo.ts";
 import { eventually } from "../support/eventually.ts";
+import { full } from "../support/full.ts";
 import { childrenOf } from "../support/process.ts";
 
 const ready = "settled: 3 voters, can lose 1   after";
 const nothing = { processes: [], files: [] };
-
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 
 function demo(): Demo {
   const one = new Demo();

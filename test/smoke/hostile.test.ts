@@ -2,6 +2,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { setTimeout as delay } from "node:timers/promises";
 import { base64, Fleet, type AgentProcess } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
+import { slow } from "../support/full.ts";
 
 const sizeKey = "/_mgmt/chooser/dynamicsize/idealclustersize";
 
@@ -154,20 +155,23 @@ describe("keys that anyone may write", { timeout: 90_000 }, () => {
     await (await fleet.start("h4", { seeds: ["h1"] })).ready();
   });
 
-  test("all of them deleted at once, while a voter is dead: its seat is known for Quorate's own again, and is let go", async () => {
-    const { fleet, agents } = await formed("--restart-grace=3s");
-    const leader = (await fleet.plan("h1"))?.leader ?? "h1";
-    const dead = agents.find(({ place }) => place.hostname !== "h1" && place.hostname !== leader);
-    await dead?.kill();
-    const host = dead?.place.hostname ?? "";
-    await eventually("it is missed", async () => (await fleet.plan("h1"))?.because.includes(`${host} is gone with its agent`));
-    await fleet.etcdctl((await fleet.place("h1")).clientUrl, "del", "--prefix", "");
-    const seatKey = `/_mgmt/quorate/nominated/${host}`;
-    await eventually("its seat is written again", async () => (await fleet.get("h1", seatKey)) !== undefined, 40_000);
-    await fleet.put("h1", sizeKey, "1");
-    const [last] = await fleet.settled(1, ["h1", leader], 60_000);
-    expect(last?.name).not.toBe(host);
-  });
+  slow(
+    "all of them deleted at once, while a voter is dead: its seat is known for Quorate's own again, and is let go",
+    async () => {
+      const { fleet, agents } = await formed("--restart-grace=3s");
+      const leader = (await fleet.plan("h1"))?.leader ?? "h1";
+      const dead = agents.find(({ place }) => place.hostname !== "h1" && place.hostname !== leader);
+      await dead?.kill();
+      const host = dead?.place.hostname ?? "";
+      await eventually("it is missed", async () => (await fleet.plan("h1"))?.because.includes(`${host} is gone with its agent`));
+      await fleet.etcdctl((await fleet.place("h1")).clientUrl, "del", "--prefix", "");
+      const seatKey = `/_mgmt/quorate/nominated/${host}`;
+      await eventually("its seat is written again", async () => (await fleet.get("h1", seatKey)) !== undefined, 40_000);
+      await fleet.put("h1", sizeKey, "1");
+      const [last] = await fleet.settled(1, ["h1", leader], 60_000);
+      expect(last?.name).not.toBe(host);
+    },
+  );
 });
 
 async function keysUnder(fleet: Fleet, prefix: string): Promise<string[]> {

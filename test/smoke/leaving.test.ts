@@ -1,8 +1,8 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
+import { full, slow } from "../support/full.ts";
 
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 const five = ["h1", "h2", "h3", "h4", "h5"] as const;
 
 /** The last line names who has the data then. */
@@ -112,7 +112,7 @@ describe("agents stopped by ^C one after the other leave in good order, and the 
   }
 });
 
-test(
+slow(
   "who is not let go within 30 s stops in place, says why, and stays a member that comes back with its own data",
   { timeout: 120_000 },
   async () => {

@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { base64, Fleet, type AgentProcess } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
+import { slow } from "../support/full.ts";
 
 const large = "x".repeat(700_000);
 const refused = /database space exceeded/;
@@ -61,7 +62,7 @@ test(
   },
 );
 
-test(
+slow(
   "NOSPACE from keys is told, tried again at leisure and holds up no stop; once keys are deleted all is well by itself",
   { timeout: 240_000 },
   async () => {

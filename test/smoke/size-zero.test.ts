@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fleet, type AgentProcess } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
+import { slow } from "../support/full.ts";
 import type { Ended } from "../support/process.ts";
 
 // "Size 0 (`quorate size 0` asks, or `--yes`, and names the host to start first; so does each agent's last line) and waking up again
@@ -44,9 +45,6 @@ async function write(fleet: Fleet, host: string): Promise<Map<string, string>> {
 async function expectAll(fleet: Fleet, host: string, written: ReadonlyMap<string, string>): Promise<void> {
   for (const [key, value] of written) expect([key, await fleet.get(host, key)]).toEqual([key, value]);
 }
-
-/** `npm test` plays it in the simulation alone. */
-const slow = process.env["QUORATE_TEST_FULL"] === "1" ? test : (): void => undefined;
 
 describe("size 0 shuts the cluster down, and the host that ended last opens it again", { timeout: 150_000 }, () => {
   test("all three agents end with 0 and name it; a follower that is started first founds nothing and waits for it", async () => {

@@ -5,6 +5,7 @@ import { Fleet, type AgentProcess } from "../support/agents.ts";
 import { newAuthority } from "../support/certificates.ts";
 import { etcdBinary } from "../support/etcd.ts";
 import { eventually } from "../support/eventually.ts";
+import { slow } from "../support/full.ts";
 
 const day = 24 * 60 * 60 * 1_000;
 
@@ -18,9 +19,6 @@ async function openFleet(): Promise<Fleet> {
 function valueOf(flags: readonly string[], name: string): string {
   return flags.find((flag) => flag.startsWith(`--${name}=`))?.slice(name.length + 3) ?? "";
 }
-
-/** `npm test` plays the same with certificates that are made: auto-tls.test.ts. */
-const slow = process.env["QUORATE_TEST_FULL"] === "1" ? test : (): void => undefined;
 
 slow(
   "with a certificate of an authority each for clients and peers, three hosts form, a spare takes the place of one that dies, and one leaves",

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { Fleet } from "../support/agents.ts";
 import { eventually } from "../support/eventually.ts";
+import { full } from "../support/full.ts";
 import { childrenOf } from "../support/process.ts";
 
 async function openFleet(): Promise<Fleet> {
@@ -13,7 +14,7 @@ async function openFleet(): Promise<Fleet> {
 }
 
 // Three agents, twice.
-if (process.env["QUORATE_TEST_FULL"] === "1") {
+if (full) {
   test(
     "up runs agents by a Procfile that it wrote, ends them with ^C, and they continue at the next start",
     { timeout: 180_000 },

@@ -5,6 +5,7 @@ import { keysUnder } from "../../src/keys.ts";
 import { base64, Fleet, type AgentProcess } from "../support/agents.ts";
 import { etcdctlBinary } from "../support/etcd.ts";
 import { eventually } from "../support/eventually.ts";
+import { full } from "../support/full.ts";
 import type { LogLine, Process } from "../support/process.ts";
 import { Facts, judge, untold, within, type Fact, type ToldChange, type ToldEvent } from "./judge.ts";
 import { feedersFor } from "./programs.ts";
@@ -43,7 +44,6 @@ describe("the judge", () => {
   });
 });
 
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 const rounds = full ? 5 : 1;
 const hosts = ["h1", "h2", "h3"] as const;
 type Host = (typeof hosts)[number];

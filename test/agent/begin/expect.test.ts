@@ -12,6 +12,7 @@ import {
   type Promised,
   type Told,
 } from "../../../src/agent/begin/expect.ts";
+import { full } from "../../support/full.ts";
 
 const founder = (i: number): Founder => ({
   identity: `id-${i}`,
@@ -171,7 +172,7 @@ describe("agents that are told to expect N", () => {
         for (const [i, { token }] of hosts.started) expect([...clusters], `h${i}`).toContain(token);
         expect(hosts.started.size + hosts.joined.size).toBe(count);
       }),
-      { numRuns: process.env["QUORATE_TEST_FULL"] === "1" ? 5_000 : 300 },
+      { numRuns: full ? 5_000 : 300 },
     );
   });
 });

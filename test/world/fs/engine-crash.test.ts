@@ -17,6 +17,7 @@ import {
   write,
 } from "./engine-fixture.ts";
 import type { Files, Stores } from "./engine-fixture.ts";
+import { full } from "../../support/full.ts";
 
 let etcd: TestCluster;
 beforeAll(async () => {
@@ -81,8 +82,6 @@ const cases = [
   { what: "a commit that has to be merged first", files: few, moves: true },
   { what: "a large commit that has to be merged first", files: many, moves: true },
 ] as const;
-
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 
 const kinds: readonly {
   readonly where: string;

@@ -6,11 +6,11 @@ import { FsConflict } from "../../../src/world/fs/error.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
 import type { TestCluster } from "../../support/etcd-process.ts";
 import { never } from "../../support/etcd-server.ts";
+import { full } from "../../support/full.ts";
 import { Random } from "../../support/random.ts";
 import { bytesFrom, commit, engineOver, neededBy, objectsIn, storesIn, storesInMemory, tapped } from "./engine-fixture.ts";
 import type { Stores } from "./engine-fixture.ts";
 
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 const forMs = full ? 60_000 : 2_000;
 /** By then all that is to happen has happened, however slow the machine is. */
 const atMostMs = forMs + 30_000;

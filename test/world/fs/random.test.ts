@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { pathToFileURL } from "node:url";
 import type { FsFiles } from "../../../src/world/index.ts";
+import { full } from "../../support/full.ts";
 import { Random } from "../../support/random.ts";
 import { etcdOfWorlds, temporaryFolder, worldOf } from "../fixture.ts";
 import type { WorldEtcd } from "../fixture.ts";
 import { nodeFiles } from "./node-files.ts";
 
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 /** Lives, and calls in each. */
 const [lives, calls] = full ? [120, 120] : [12, 60];
 

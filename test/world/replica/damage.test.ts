@@ -8,6 +8,7 @@ import { EtcdClient } from "../../../src/etcd/index.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
 import type { TestCluster } from "../../support/etcd-process.ts";
 import { runProgram } from "../../support/etcd-server.ts";
+import { full } from "../../support/full.ts";
 import { Random } from "../../support/random.ts";
 import { forgetLast } from "./forgotten.ts";
 import { pageOf, pageSize, places } from "./pages.ts";
@@ -100,8 +101,6 @@ async function copyOfTemplate(): Promise<{ folder: string; file: string }> {
   const record = await new ReplicaFolder(folder).record();
   return { folder, file: join(folder, record!.file) };
 }
-
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 
 describe.each(places)("damage to a page of the %s", (place) => {
   // Two or three of the ten kinds for each place, and each kind for one place at least: the others take most of a minute.

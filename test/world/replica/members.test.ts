@@ -1,12 +1,15 @@
 import { expect, test } from "vitest";
 import { startEtcd } from "../../support/etcd-process.ts";
+import { full } from "../../support/full.ts";
 import { freePorts } from "../../support/ports.ts";
 import { clientTo, eventually, nameOf, replicaFolder, replicaOf, textOf } from "./fixture.ts";
 
-test.each([
+const readers: readonly (readonly [string, boolean])[] = [
   ["a replica", true],
   ["direct reads", false],
-])(
+];
+
+test.each(full ? readers : readers.slice(0, 1))(
   "%s: a seed that is a learner is left out, is used once it votes, and is left out again when it is removed",
   { timeout: 90_000 },
   async (_, replica) => {

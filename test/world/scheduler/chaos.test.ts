@@ -7,6 +7,7 @@ import { rulesText } from "../../../src/world/scheduler/rules.ts";
 import { startEtcd } from "../../support/etcd-process.ts";
 import type { TestCluster } from "../../support/etcd-process.ts";
 import { eventually } from "../../support/eventually.ts";
+import { full } from "../../support/full.ts";
 import type { LogLine, Process } from "../../support/process.ts";
 import { FaultyProxy } from "../../support/proxy.ts";
 import { Random } from "../../support/random.ts";
@@ -14,7 +15,6 @@ import { startProgram } from "../programs.ts";
 import { History, overlaps } from "./judge.ts";
 import type { Belief } from "./judge.ts";
 
-const full = process.env["QUORATE_TEST_FULL"] === "1";
 const faults = full ? 210 : 6;
 const hostNames = full ? ["h1", "h2", "h3", "h4", "h5"] : ["h1", "h2", "h3"];
 const names = Array.from({ length: 20 }, (_, i) => `n${i}`);
