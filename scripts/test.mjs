@@ -1,5 +1,6 @@
 // npm test: set-up, then the tests and, beside them, types and import rule; `npm test -- test/chooser` runs a part, without these. With --full all checks,
-// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones), then the rest of 100,000 lives, and the mutants.
+// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones; with the first of them, or without one the newest,
+// the smoke tests' agents have certificates made), then the rest of 100,000 lives, and the mutants.
 // QUORATE_TEST_LIVES lives are among the tests (1,000 by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in
 // QUORATE_TEST_SUITES are fetched for it (those of Debian that are older than the newest, by default). Nothing runs beside the tests but the
 // checks, which are over soon: whatever takes a processor takes it from the disk as well, and etcd then writes 60 times as slowly.
@@ -51,9 +52,11 @@ try {
     const others = listEtcds().filter(({ binary }) => binary !== etcd.binary);
     for (const other of others) {
       // What they count to is counted to with the first one.
-      await testWith(other, part.length === 0 ? { tell: true, slow: false, without: ofOneEtcd } : { tell: true, slow: true });
+      const some = { slow: false, without: ofOneEtcd, ...(other === others[0] && { mode: "auto-tls" }) };
+      await testWith(other, { tell: true, ...(part.length === 0 ? some : { slow: true }) });
     }
     if (part.length === 0) {
+      if (others.length === 0) await testWith(etcd, { tell: true, slow: false, files: ["test/smoke"], mode: "auto-tls" });
       if (lives.inAll > lives.amongTests) await playLives();
       await runScript("mutants", ["scripts/mutants.mjs"]);
     }
@@ -114,9 +117,11 @@ async function tellChecks() {
  * @param {boolean} how.tell whether the tests would find another one
  * @param {boolean} how.slow whether the slow ones are played as well
  * @param {readonly string[]} [how.without] folders of tests that are not to run
+ * @param {readonly string[]} [how.files] files and folders to run; what was asked for, by default
+ * @param {string} [how.mode] how agents, servers and clients of the smoke tests speak with each other; in the clear, by default
  */
-async function testWith({ binary, version }, { tell, slow, without = [] }) {
-  console.error(`\ntesting with etcd ${version.text} (${binary})`);
+async function testWith({ binary, version }, { tell, slow, without = [], files = part, mode }) {
+  console.error(`\ntesting with etcd ${version.text}${mode === undefined ? "" : `, smoke tests with ${mode}`} (${binary})`);
   const folder = mkdtempSync(join(tmpdir(), "quorate-test-"));
   const file = join(folder, "results.json");
   try {
@@ -125,12 +130,13 @@ async function testWith({ binary, version }, { tell, slow, without = [] }) {
       "run",
       "--reporter=default",
       "--reporter=./scripts/test-reporter.mjs",
-      ...part,
+      ...files,
     ];
-    const code = await runPart(`tests with etcd ${version.text}`, args, {
+    const code = await runPart(`tests with etcd ${version.text}${mode === undefined ? "" : ` and ${mode}`}`, args, {
       ...process.env,
       ...(tell && { QUORATE_ETCD_BIN: binary }),
       ...(slow && { QUORATE_TEST_FULL: "1" }),
+      ...(mode !== undefined && { QUORATE_TEST_MODE: mode }),
       QUORATE_TEST_RUN: run,
       QUORATE_TEST_RESULTS: file,
       QUORATE_TEST_WITHOUT: without.join(","),

@@ -5,15 +5,15 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Fleet, type AgentProcess, type Member } from "../support/agents.ts";
+import { Fleet, type AgentProcess, type Member, type Mode } from "../support/agents.ts";
 import { etcdBinary } from "../support/etcd.ts";
 import { eventually } from "../support/eventually.ts";
 import { eventsOf } from "../support/told.ts";
 
 const three = ["h1", "h2", "h3"] as const;
 
-async function open(): Promise<Fleet> {
-  const fleet = await Fleet.open(["--session-ttl=4s"]);
+async function open(how?: Mode): Promise<Fleet> {
+  const fleet = await Fleet.open(["--session-ttl=4s"], undefined, how);
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }
@@ -145,7 +145,7 @@ describe("a voter", { timeout: 150_000 }, () => {
   });
 
   test("whose data dir another etcd holds starts no second one on it, and says so", async () => {
-    const fleet = await open();
+    const fleet = await open("plain");
     const agents = await formed(fleet);
     const before = await fleet.members("h1");
     const [, , third] = agents as [AgentProcess, AgentProcess, AgentProcess];

@@ -5,7 +5,7 @@ test(
   "a second agent on the same ports exits 1, says who holds them and what to do, and harms nobody",
   { timeout: 60_000 },
   async () => {
-    const fleet = await Fleet.open();
+    const fleet = await Fleet.open(undefined, undefined, "plain");
     onTestFinished(() => fleet[Symbol.asyncDispose]());
     const [first] = await fleet.form(["h1"]);
     const etcd = first?.etcdPid();
@@ -32,7 +32,7 @@ test(
 );
 
 test("a second agent on the prefix of another is told which flags to add", { timeout: 60_000 }, async () => {
-  const fleet = await Fleet.open();
+  const fleet = await Fleet.open(undefined, undefined, "plain");
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   await fleet.form(["h1"]);
   const { prefix } = await fleet.place("h1");

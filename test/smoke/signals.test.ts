@@ -1,11 +1,11 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { setTimeout as delay } from "node:timers/promises";
 import { readdirSync } from "node:fs";
-import { Fleet } from "../support/agents.ts";
+import { Fleet, type Mode } from "../support/agents.ts";
 import { untilGone } from "../support/process.ts";
 
-async function open(): Promise<Fleet> {
-  const fleet = await Fleet.open();
+async function open(how?: Mode): Promise<Fleet> {
+  const fleet = await Fleet.open(undefined, undefined, how);
   onTestFinished(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }
@@ -45,7 +45,7 @@ describe("an agent that cannot be let go", { timeout: 60_000 }, () => {
 
 describe("an agent with a temporary prefix", { timeout: 60_000 }, () => {
   test("leaves at SIGTERM, as there is nothing to come back to, and removes its files", async () => {
-    const fleet = await open();
+    const fleet = await open("plain");
     const h1 = await (await fleet.start("h1", { flags: ["--tmp-prefix", "--ideal-cluster-size=2"] })).ready();
     const h2 = await (await fleet.start("h2", { seeds: ["h1"], flags: ["--tmp-prefix"] })).ready();
     await fleet.settled(2, ["h1"]);

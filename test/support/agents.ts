@@ -84,11 +84,8 @@ export interface StartOptions {
 /** How agents, servers and clients of a fleet speak with each other: in the clear, or each with a certificate, given or made. */
 export type Mode = "plain" | "tls" | "auto-tls";
 
-/** `npm run test:full` plays the smoke tests in another mode as well. */
-function usualMode(): Mode {
-  const named = process.env["QUORATE_TEST_MODE"];
-  return named === "tls" || named === "auto-tls" ? named : "plain";
-}
+/** That of fleets that say nothing else: `npm run test:full` plays the smoke tests in another one as well. */
+export const mode: Mode = (["tls", "auto-tls"] as const).find((named) => named === process.env["QUORATE_TEST_MODE"]) ?? "plain";
 
 interface Authorities {
   readonly clients: Authority;
@@ -138,12 +135,12 @@ export class Fleet implements AsyncDisposable {
   static async open(
     flags: readonly string[] = ["--session-ttl=2s"],
     etcd: string = etcdBinary(),
-    mode: Mode = usualMode(),
+    how: Mode = mode,
   ): Promise<Fleet> {
     const network = await openNetwork();
     const fleet = new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd);
-    fleet.#isMade = mode === "auto-tls";
-    if (mode === "tls") await fleet.#secure();
+    fleet.#isMade = how === "auto-tls";
+    if (how === "tls") await fleet.#secure();
     return fleet;
   }
 
@@ -200,6 +197,13 @@ export class Fleet implements AsyncDisposable {
     Object.assign(this.env, { QUORATE_CACERT: tls.caFile, QUORATE_CERT: tls.certFile, QUORATE_KEY: tls.keyFile });
   }
 
+  /** Commands, `ask` and the writer show what this host shows from now on, where its certificates are made: at first it is the founder. */
+  showAs({ prefix }: Place): void {
+    if (!this.#isMade) return;
+    const file = (name: string): string => join(prefix, "tls", `clients${name}.pem`);
+    this.#show({ caFile: file("-ca"), certFile: file(""), keyFile: file("-key") });
+  }
+
   /** Commands are told nothing any more. */
   showNothing(): void {
     Object.assign(this.env, { QUORATE_CACERT: undefined, QUORATE_CERT: undefined, QUORATE_KEY: undefined });
@@ -211,8 +215,7 @@ export class Fleet implements AsyncDisposable {
     const tls = join(place.prefix, "tls");
     if (existsSync(join(tls, "secret"))) return own;
     if (seeds.length === 0) {
-      const file = (name: string): string => join(tls, `clients${name}.pem`);
-      this.#show({ caFile: file("-ca"), certFile: file(""), keyFile: file("-key") });
+      if (this.tls.certFile === undefined) this.showAs(place);
       return own;
     }
     const token = join(this.folder, `token of ${place.hostname}`);

@@ -208,7 +208,7 @@ test(
   "three programs on three hosts' replicas see one another's changes in order, once and all of them, under restarts of etcd, agents and themselves",
   { timeout: full ? 400_000 : 120_000 },
   async () => {
-    const fleet = await Fleet.open(["--session-ttl=2s", "--replica"]);
+    const fleet = await Fleet.open(["--session-ttl=2s", "--replica"], undefined, "plain");
     onTestFinished(() => fleet[Symbol.asyncDispose]());
     const agents = await fleet.form(hosts);
     const all = new Hosts(

@@ -70,21 +70,32 @@ async function seat(
   );
 }
 
+/** Members try several times a second. One connection may be anybody's who looked what is here. */
+const strangersOfMember = 3;
+
 /**
- * A cluster that knows this host's address sends it messages with another cluster id: then there is one to join, not to found.
+ * A cluster that knows this host's address sends it messages with another cluster id; or none, where it does not trust our
+ * certificates, and then its members go on trying. In either case there is one to join, not to found.
  *
  * @throws QuorateError WRONG_CLUSTER
  */
 export async function assertUnknown(server: RunningServer, clock: Clock, signal: AbortSignal): Promise<void> {
   let stop = (): void => undefined;
+  let strangers = 0;
   const known = new Promise<never>((_, reject) => {
-    const subscription = server.lines$.subscribe(({ msg }) => {
-      if (!msg.includes("request cluster ID mismatch")) return;
+    const refuse = (whose: string): void => {
       reject(
-        new QuorateError("WRONG_CLUSTER", "Cannot found a cluster: members of another cluster know this host by its server URL", {
+        new QuorateError("WRONG_CLUSTER", `Cannot found a cluster: ${whose} know this host by its server URL`, {
           hint: "join that cluster with --seeds, or give this host another server URL",
         }),
       );
+    };
+    const subscription = server.lines$.subscribe(({ msg }) => {
+      if (msg.includes("request cluster ID mismatch")) refuse("members of another cluster");
+      // etcd 3.4 does not say at which URL.
+      if (!/^rejected connection(?! on client)/.test(msg)) return;
+      strangers += 1;
+      if (strangers === strangersOfMember) refuse("servers that do not trust its certificates");
     });
     stop = () => {
       subscription.unsubscribe();
