@@ -1,6 +1,6 @@
 // npm test: set-up, then the tests and, beside them, types and import rule; `npm test -- test/chooser` runs a part, without these. With --full all checks,
-// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones; with the first of them, or without one the newest,
-// the smoke tests' agents have certificates made), then the rest of 100,000 lives, and the mutants.
+// also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones; and the smoke tests there with certificates that
+// are made, or with these and logins), then the rest of 100,000 lives, and the mutants.
 // QUORATE_TEST_LIVES lives are among the tests (1,000 by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in
 // QUORATE_TEST_SUITES are fetched for it (those of Debian that are older than the newest, by default). Nothing runs beside the tests but the
 // checks, which are over soon: whatever takes a processor takes it from the disk as well, and etcd then writes 60 times as slowly.
@@ -23,6 +23,8 @@ const full = process.argv.includes("--full");
 const part = process.argv.slice(2).filter((arg) => arg !== "--full");
 /** Folders whose tests ask no etcd, or only what the tests of others ask of each: once is enough for them. */
 const ofOneEtcd = ["test/chooser", "test/cli", "test/examples", "test/mutants", "test/scripts", "test/sim"];
+/** How agents, servers and clients of the smoke tests speak with each other, where not in the clear: each with another etcd, if there is one. */
+const modes = ["auto-tls", "auth"];
 const count = { passed: 0, failed: 0, skipped: 0 };
 
 const lives = {
@@ -50,13 +52,14 @@ try {
   await tellChecks();
   if (full) {
     const others = listEtcds().filter(({ binary }) => binary !== etcd.binary);
-    for (const other of others) {
+    for (const [i, other] of others.entries()) {
       // What they count to is counted to with the first one.
-      const some = { slow: false, without: ofOneEtcd, ...(other === others[0] && { mode: "auto-tls" }) };
+      const some = { slow: false, without: ofOneEtcd, mode: modes[i] };
       await testWith(other, { tell: true, ...(part.length === 0 ? some : { slow: true }) });
     }
     if (part.length === 0) {
-      if (others.length === 0) await testWith(etcd, { tell: true, slow: false, files: ["test/smoke"], mode: "auto-tls" });
+      for (const mode of modes.slice(others.length))
+        await testWith(etcd, { tell: true, slow: false, files: ["test/smoke"], mode });
       if (lives.inAll > lives.amongTests) await playLives();
       await runScript("mutants", ["scripts/mutants.mjs"]);
     }
@@ -118,7 +121,7 @@ async function tellChecks() {
  * @param {boolean} how.slow whether the slow ones are played as well
  * @param {readonly string[]} [how.without] folders of tests that are not to run
  * @param {readonly string[]} [how.files] files and folders to run; what was asked for, by default
- * @param {string} [how.mode] how agents, servers and clients of the smoke tests speak with each other; in the clear, by default
+ * @param {string | undefined} [how.mode] one of `modes`; by default none
  */
 async function testWith({ binary, version }, { tell, slow, without = [], files = part, mode }) {
   console.error(`\ntesting with etcd ${version.text}${mode === undefined ? "" : `, smoke tests with ${mode}`} (${binary})`);

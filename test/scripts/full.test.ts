@@ -21,7 +21,7 @@ function short(files: Readonly<Record<string, string>>, asked: Readonly<Record<s
       "test/a.test.ts": `import { test } from "vitest";
         test("good", () => undefined);`,
       "test/smoke/b.test.ts": `import { expect, test } from "vitest";
-        test("good", () => expect(process.env["QUORATE_TEST_MODE"]).toBeOneOf([undefined, "auto-tls"]));`,
+        test("good", () => expect(process.env["QUORATE_TEST_MODE"]).toBeOneOf([undefined, "auto-tls", "auth"]));`,
       "test/support/sim/main.ts": sim,
       "test/support/typescript-hooks.mjs": readFileSync(new URL("../support/typescript-hooks.mjs", import.meta.url), "utf8"),
       "scripts/check.mjs": "export const check = async () => true;",
@@ -42,9 +42,16 @@ slow("test:full plays the lives after the tests, then the mutants, one at a time
   const order = ["time per folder", "2 of 2 mutants caught", "time per part"];
   const places = order.map((text) => ran.stdout.indexOf(text));
   expect(places.every((place, i) => place > (places[i - 1] ?? 0))).toBe(true);
-  const parts = ["checks", "tests with etcd 3.5.99", "tests with etcd 3.5.99 and auto-tls", "simulation", "mutants"];
+  const parts = [
+    "checks",
+    "tests with etcd 3.5.99",
+    "tests with etcd 3.5.99 and auto-tls",
+    "tests with etcd 3.5.99 and auth",
+    "simulation",
+    "mutants",
+  ];
   for (const name of parts) expect(ran.stdout).toMatch(new RegExp(`\n  ${name} +\\d+\\.\\d s  ok\n`));
-  expect(ran.stdout).toMatch(/\n5 passed, 0 failed, 0 skipped\n$/);
+  expect(ran.stdout).toMatch(/\n6 passed, 0 failed, 0 skipped\n$/);
   expect(ran.code).toBe(0);
 });
 
@@ -57,7 +64,7 @@ slow("test:full fails for one broken life, and says how to play it again", async
     "BROKEN seed 5: two clusters\n  again, with what its agents say: npm run sim -- --seed 5 --rounds 1",
   );
   expect(ran.stdout).toMatch(/\n {2}simulation +\d+\.\d s {2}FAILED\n/);
-  expect(ran.stdout).toMatch(/\n4 passed, 1 failed, 0 skipped\n$/);
+  expect(ran.stdout).toMatch(/\n5 passed, 1 failed, 0 skipped\n$/);
   expect(ran.code).toBe(1);
 });
 

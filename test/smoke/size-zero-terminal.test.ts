@@ -21,7 +21,7 @@ test.skipIf(!existsSync("/usr/bin/script"))(
     const [command, ...args] = fleet.network.inside([
       "script",
       "-qefc",
-      `"${process.execPath}" "${quorate}" size 0 --endpoints=${clientUrl}`,
+      `"${process.execPath}" "${quorate}" size 0 --endpoints=${clientUrl} ${fleet.login.join(" ")}`,
       "/dev/null",
     ]);
     const child = spawn(command, args, { env: fleet.env });

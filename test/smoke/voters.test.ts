@@ -183,7 +183,8 @@ describe("a founder", { timeout: 120_000 }, () => {
     const ended = await empty.end(60_000);
     expect(ended.code).toBe(6);
     // Where its certificates are made it has made an authority of its own, which nobody knows.
-    const by = mode === "auto-tls" ? "servers that do not trust its certificates" : "members of another cluster";
+    const by =
+      mode === "auto-tls" || mode === "auth" ? "servers that do not trust its certificates" : "members of another cluster";
     expect(ended.stderr).toContain(`error: Cannot found a cluster: ${by} know this host by its server URL`);
     expect(ended.stderr).toContain("join that cluster with --seeds");
     expect(await fleet.members("h2")).toEqual(before);

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,7 +10,7 @@ import { newAuthority, type Authority } from "./certificates.ts";
 import { etcdBinary, etcdctlBinary } from "./etcd.ts";
 import { eventually } from "./eventually.ts";
 import type { Lan } from "./lan.ts";
-import { openNetwork, type Network } from "./netns.ts";
+import { openNetwork, type Login, type Network } from "./netns.ts";
 import { childrenOf, nameOf, Process, untilGone, type Ended } from "./process.ts";
 import { startWriter, type Writer } from "./writer.ts";
 
@@ -81,11 +82,15 @@ export interface StartOptions {
   readonly flags?: readonly string[];
 }
 
-/** How agents, servers and clients of a fleet speak with each other: in the clear, or each with a certificate, given or made. */
-export type Mode = "plain" | "tls" | "auto-tls";
+/**
+ * How agents, servers and clients of a fleet speak with each other: in the clear, or each with a certificate, given or made; or with one that
+ * is made, and a login once the fleet has formed.
+ */
+export type Mode = "plain" | "tls" | "auto-tls" | "auth";
 
 /** That of fleets that say nothing else: `npm run test:full` plays the smoke tests in another one as well. */
-export const mode: Mode = (["tls", "auto-tls"] as const).find((named) => named === process.env["QUORATE_TEST_MODE"]) ?? "plain";
+export const mode: Mode =
+  (["tls", "auto-tls", "auth"] as const).find((named) => named === process.env["QUORATE_TEST_MODE"]) ?? "plain";
 
 interface Authorities {
   readonly clients: Authority;
@@ -114,6 +119,9 @@ export class Fleet implements AsyncDisposable {
   #authorities: Authorities | undefined;
   /** Its agents have their certificates made. */
   #isMade = false;
+  /** Who everybody but its agents and its programs is, where it will ask for a login. */
+  #root: Login | undefined;
+  #asksForLogin = false;
 
   private constructor(network: Network, folder: string, flags: readonly string[], etcd: string, lan?: Lan) {
     this.network = network;
@@ -139,7 +147,8 @@ export class Fleet implements AsyncDisposable {
   ): Promise<Fleet> {
     const network = await openNetwork();
     const fleet = new Fleet(network, mkdtempSync(join(tmpdir(), "quorate-fleet-")), flags, etcd);
-    fleet.#isMade = how === "auto-tls";
+    fleet.#isMade = how === "auto-tls" || how === "auth";
+    if (how === "auth") fleet.#root = { user: "root", password: randomUUID() };
     if (how === "tls") await fleet.#secure();
     return fleet;
   }
@@ -271,6 +280,7 @@ export class Fleet implements AsyncDisposable {
       ...(through.length > 0 ? [`--seeds=${through.join(",")}`] : []),
       ...(await this.certificates(hostname)),
       ...(this.#isMade ? await this.#made(place, through) : []),
+      ...(this.#root === undefined ? [] : await this.#loginAs("quorate-agent", "agent")),
       ...(this.#lan === undefined ? [] : ["--insecure"]),
       ...this.#flags,
       ...flags,
@@ -292,7 +302,29 @@ export class Fleet implements AsyncDisposable {
     const agents = [founder, ...(await Promise.all(others.map((host) => this.start(host, { seeds: [first] }))))];
     await Promise.all(agents.map((agent) => agent.ready()));
     await this.settled(Math.min(idealSize, hostnames.length), [first]);
+    if (this.#root !== undefined) await this.#askForLogin(this.#root, agents);
     return agents;
+  }
+
+  /** The flags of `user`, who logs in from when on a login is asked for. */
+  async #loginAs(user: string, name: string): Promise<readonly string[]> {
+    const folder = join(this.folder, "passwords");
+    const file = join(folder, name);
+    if (!existsSync(file)) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await writeFile(file, user === this.#root?.user ? this.#root.password : randomUUID(), { mode: 0o600 });
+    }
+    return [`--user=${user}`, `--password-file=${file}`];
+  }
+
+  async #askForLogin(root: Login, agents: readonly AgentProcess[]): Promise<void> {
+    await this.#loginAs("root", "root");
+    const endpoints = agents.map(({ place }) => place.clientUrl).join(",");
+    const done = await this.quorate("auth", "init", `--passwords=${join(this.folder, "passwords")}`, `--endpoints=${endpoints}`);
+    if (done.code !== 0) throw new Error(`quorate auth init: ${done.stderr}`);
+    this.#asksForLogin = true;
+    this.network.logIn(root);
+    this.env["ETCDCTL_USER"] = `${root.user}:${root.password}`;
   }
 
   /** An etcd that knows nothing of Quorate; its client URL, once it serves. */
@@ -326,7 +358,13 @@ export class Fleet implements AsyncDisposable {
 
   /** Starts any `quorate` command. */
   command(...args: string[]): Process {
-    return this.run(`quorate ${args[0]}`, [process.execPath, quorate, ...args]);
+    const isClient = args.some((arg) => arg.startsWith("--endpoints")) && !args.some((arg) => arg.startsWith("--user"));
+    return this.run(`quorate ${args[0]}`, [process.execPath, quorate, ...args, ...(isClient ? this.login : [])]);
+  }
+
+  /** The flags by which a command logs in as root, once it has to. */
+  get login(): readonly string[] {
+    return this.#asksForLogin ? ["--user=root", `--password-file=${join(this.folder, "passwords", "root")}`] : [];
   }
 
   /** Runs etcdctl to its end; rejects with what it says where it fails. */
@@ -347,7 +385,7 @@ export class Fleet implements AsyncDisposable {
       await startWriter(
         this.network,
         places.map(({ clientUrl }) => clientUrl),
-        { tls: this.tls },
+        { ...(this.tls.certFile !== undefined && { tls: this.tls }), ...(this.#asksForLogin && { login: this.#root }) },
       ),
     );
   }

@@ -3,18 +3,66 @@ import { readFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 
+/** Of each origin. */
+const tokens = new Map();
+
+/** @typedef {{ user: string, password: string }} Login */
+/** @typedef {{ caFile?: string, certFile?: string, keyFile?: string }} Files for https */
+/**
+ * @typedef {object} How
+ * @property {string} [body]
+ * @property {number} timeoutMs
+ * @property {Files} [tls]
+ * @property {import("node:http").Agent} [agent] default: a connection of its own
+ */
+
 /**
  * A GET, or a POST of `body`. Rejects where nobody answers in time.
  *
  * @param {string} url
- * @param {object} how
- * @param {string} [how.body]
- * @param {number} how.timeoutMs
- * @param {{ caFile?: string, certFile?: string, keyFile?: string }} [how.tls] files for https
- * @param {import("node:http").Agent} [how.agent] default: a connection of its own
+ * @param {How & { login?: Login }} how `login`: of who asks an etcd, where that wants one
  * @returns {Promise<{ status: number, text: string }>}
  */
-export function ask(url, { body, timeoutMs, tls = {}, agent }) {
+export async function ask(url, { login, ...how }) {
+  if (login === undefined || how.body === undefined) return send(url, how);
+  const { origin } = new URL(url);
+  const isNew = !tokens.has(origin);
+  if (isNew) await logIn(origin, login, how);
+  const answer = await send(url, how, tokens.get(origin));
+  if (
+    answer.status === 200 ||
+    isNew ||
+    !/invalid auth token|user name is empty|permission denied|CommonName of client/.test(answer.text)
+  )
+    return answer;
+  tokens.delete(origin);
+  return ask(url, { login, ...how });
+}
+
+/**
+ * @param {string} origin
+ * @param {Login} login
+ * @param {How} how
+ */
+async function logIn(origin, { user, password }, { timeoutMs, tls, agent }) {
+  const body = JSON.stringify({ name: user, password });
+  const { status, text } = await send(`${origin}/v3/auth/authenticate`, {
+    timeoutMs,
+    body,
+    ...(tls && { tls }),
+    ...(agent && { agent }),
+  });
+  if (status === 200) tokens.set(origin, JSON.parse(text).token);
+  else if (!text.includes("authentication is not enabled")) throw new Error(`${origin} lets nobody log in: ${text}`);
+}
+
+/**
+ * @param {string} url
+ * @param {How} how
+ * @param {string} [token]
+ * @returns {Promise<{ status: number, text: string }>}
+ */
+function send(url, { body, timeoutMs, tls = {}, agent }, token) {
   const isSecure = url.startsWith("https:");
   /** @param {string | undefined} file */
   const read = (file) => (file === undefined ? undefined : readFileSync(file));
@@ -27,7 +75,8 @@ export function ask(url, { body, timeoutMs, tls = {}, agent }) {
         method: body === undefined ? "GET" : "POST",
         signal: AbortSignal.timeout(timeoutMs),
         // A connection that is kept may be met just as a server that is stopped, or has refused a large request, closes it.
-        ...(agent === undefined ? { agent: false, headers: { connection: "close" } } : { agent }),
+        agent: agent ?? false,
+        headers: { ...(agent === undefined && { connection: "close" }), ...(token !== undefined && { authorization: token }) },
       },
       (response) => {
         let text = "";

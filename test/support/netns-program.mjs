@@ -13,7 +13,7 @@ createInterface({ input: process.stdin })
 
 /** @param {string} line */
 async function answer(line) {
-  /** @type {{ id: number, url: string, body?: string, timeoutMs: number, tls?: object }} */
+  /** @type {{ id: number, url: string, body?: string, timeoutMs: number, tls?: object, login?: { user: string, password: string } }} */
   const { id, url, ...how } = JSON.parse(line);
   try {
     console.log(JSON.stringify({ id, ...(await ask(url, how)) }));

@@ -10,6 +10,12 @@ export interface Answer {
   readonly text: string;
 }
 
+/** Whom an etcd is to know who asks it as. */
+export interface Login {
+  readonly user: string;
+  readonly password: string;
+}
+
 /**
  * Where the processes of one test file live. A network namespace of its own where the machine allows that: every port is free
  * there, and no foreign connection takes one from an agent that is being restarted. Else the host's network, with free ports.
@@ -27,6 +33,8 @@ export interface Network extends AsyncDisposable {
   fetch(url: string, body?: object, timeoutMs?: number): Promise<Answer>;
   /** What `fetch` shows and trusts from now on. */
   secure(tls: TlsFiles): void;
+  /** Whom `fetch` logs in as from now on. */
+  logIn(as: Login): void;
 }
 
 const program = fileURLToPath(new URL("netns-program.mjs", import.meta.url));
@@ -55,6 +63,9 @@ function network(holder: Holder, shared: string | undefined, enter: readonly str
     secure: (tls) => {
       holder.tls = tls;
     },
+    logIn: (as) => {
+      holder.login = as;
+    },
     [Symbol.asyncDispose]: () => holder.end(),
   };
 }
@@ -66,6 +77,7 @@ interface Reply extends Partial<Answer> {
 
 class Holder {
   tls: TlsFiles | undefined;
+  login: Login | undefined;
   readonly pid: number;
   readonly #child: ChildProcess;
   readonly #gone: Promise<void>;
@@ -107,7 +119,7 @@ class Holder {
         if (status !== undefined && text !== undefined) resolve({ status, text });
         else reject(new Error(`${url}: ${error ?? "no answer"}`));
       });
-      const request = { id, url, timeoutMs, tls: this.tls, ...(body && { body: JSON.stringify(body) }) };
+      const request = { id, url, timeoutMs, tls: this.tls, login: this.login, ...(body && { body: JSON.stringify(body) }) };
       this.#child.stdin?.write(`${JSON.stringify(request)}\n`);
     });
   }

@@ -5,12 +5,15 @@ import { Agent as SecureAgent } from "node:https";
 import { setTimeout as delay } from "node:timers/promises";
 import { ask as send } from "./http.mjs";
 
-const [tls = "", prefix = "", ...endpoints] = process.argv.slice(2);
+const [who = "", prefix = "", ...endpoints] = process.argv.slice(2);
+/** @type {{ tls?: object, login?: { user: string, password: string } }} */
+const { tls, login } = JSON.parse(who);
 const how = {
   // Shorter than any election: a request that a stopping server never answers is told from one.
   timeoutMs: 500,
-  tls: JSON.parse(tls),
-  agent: tls === "{}" ? new Agent({ keepAlive: true }) : new SecureAgent({ keepAlive: true }),
+  ...(tls && { tls }),
+  ...(login && { login }),
+  agent: tls === undefined ? new Agent({ keepAlive: true }) : new SecureAgent({ keepAlive: true }),
 };
 /** @param {number} n */
 const keyOf = (n) => `${prefix}/${String(n).padStart(8, "0")}`;

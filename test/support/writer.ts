@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { TlsFiles } from "../../src/etcd/index.ts";
-import type { Network } from "./netns.ts";
+import type { Login, Network } from "./netns.ts";
 
 /** What became of everything a writer wrote. */
 export interface Written {
@@ -30,9 +30,12 @@ const program = fileURLToPath(new URL("writer-program.mjs", import.meta.url));
 export async function startWriter(
   network: Network,
   endpoints: readonly string[],
-  { prefix = "/written", tls = {} }: { readonly prefix?: string; readonly tls?: TlsFiles } = {},
+  {
+    prefix = "/written",
+    ...who
+  }: { readonly prefix?: string; readonly tls?: TlsFiles | undefined; readonly login?: Login | undefined } = {},
 ): Promise<Writer> {
-  const [command, ...args] = network.inside([process.execPath, program, JSON.stringify(tls), prefix, ...endpoints]);
+  const [command, ...args] = network.inside([process.execPath, program, JSON.stringify(who), prefix, ...endpoints]);
   const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
   const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
   child.stdin.on("error", () => undefined);

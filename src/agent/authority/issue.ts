@@ -75,7 +75,8 @@ export async function issue(authority: Pair, publicKey: string, { hostname, host
   const issuer = new lib.X509Certificate(authority.cert);
   const names = [...new Set(hosts)].map((host) => ({ type: isIP(host) === 0 ? ("dns" as const) : ("ip" as const), value: host }));
   const cert = await lib.X509CertificateGenerator.create({
-    subject: [{ CN: [hostname] }],
+    // No common name: etcd takes that for the user's, and a host by the name of "root" would need no password.
+    subject: [{ OU: [hostname] }],
     issuer: issuer.subject,
     publicKey: held,
     signingKey,
