@@ -28,17 +28,21 @@ export function whyNoSeedAnswers({
   if (itself !== undefined) return `${itself} is this agent itself: start exactly one agent without --seeds`;
   const far = seeds.find((seed) => !isLoopback(seed));
   if (far === undefined) return "is an agent running there?";
-  const { hostname } = new URL(far);
+  const { protocol, hostname } = new URL(far);
   return (
     "is an agent running there, and reachable from here? By default agents listen on the loopback address only: " +
-    `start it with --client-urls=http://${hostname}:2379 --server-urls=http://${hostname}:2380`
+    `start it with --client-urls=${protocol}//${hostname}:2379 --server-urls=${protocol}//${hostname}:2380`
   );
 }
 
 /** Why an agent that joins others over the network could hold no seat there; undefined when nothing is seen that speaks against it. */
 export function whyUnreachable({ server, seeds, advertiseServerUrls }: ResolvedOptions): string | undefined {
   if (!server || seeds.every(isLoopback) || !advertiseServerUrls.some(isLoopback)) return undefined;
-  return "the others are told a loopback address of this host, so that it can connect and hold no seat: add --client-urls=http://ADDRESS:2379 --server-urls=http://ADDRESS:2380 with an address of this host that they reach";
+  const { protocol } = new URL(advertiseServerUrls[0]!);
+  return (
+    "the others are told a loopback address of this host, so that it can connect and hold no seat: " +
+    `add --client-urls=${protocol}//ADDRESS:2379 --server-urls=${protocol}//ADDRESS:2380 with an address of this host that they reach`
+  );
 }
 
 function isLoopback(url: string): boolean {
