@@ -1,7 +1,7 @@
 // npm test: set-up, then the tests and, beside them, types and import rule; `npm test -- test/chooser` runs a part, without these. With --full all checks,
 // also the slow ones, what asks etcd on every other etcd of the store as well (not the slow ones; and the smoke tests there with certificates that
 // are made, or with these and logins), then the rest of 100,000 lives, and the mutants.
-// QUORATE_TEST_LIVES lives are among the tests (1,000 by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in
+// QUORATE_TEST_LIVES lives are among the tests (2,000 by default), and QUORATE_TEST_FULL_LIVES in all. The etcds of the suites in
 // QUORATE_TEST_SUITES are fetched for it (those of Debian that are older than the newest, by default). Nothing runs beside the tests but the
 // checks, which are over soon: whatever takes a processor takes it from the disk as well, and etcd then writes 60 times as slowly.
 // The last line is `N passed, N failed, N skipped`.
@@ -28,7 +28,7 @@ const modes = ["auto-tls", "auth"];
 const count = { passed: 0, failed: 0, skipped: 0 };
 
 const lives = {
-  amongTests: wholeOf("QUORATE_TEST_LIVES", 1_000),
+  amongTests: wholeOf("QUORATE_TEST_LIVES", 2_000),
   inAll: wholeOf("QUORATE_TEST_FULL_LIVES", 100_000),
 };
 const suites = (process.env["QUORATE_TEST_SUITES"] ?? "trixie,bookworm").split(",").filter((suite) => suite !== "");

@@ -5,7 +5,7 @@ import { simulate } from "../support/sim/simulate.ts";
 
 // Whole agents over a model of etcd and of the network, in virtual time. `npm run sim -- --seed S --rounds 1 --trace info` shows a life.
 // `npm run test:full` plays 100,000 of them, once: no etcd is asked here.
-const lives = Number(process.env["QUORATE_TEST_LIVES"] ?? 1_000);
+const lives = Number(process.env["QUORATE_TEST_LIVES"] ?? 2_000);
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 test(
