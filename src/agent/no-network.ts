@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { QuorateError } from "../errors.ts";
 import { wiresTo } from "../etcd/index.ts";
@@ -81,8 +82,10 @@ export function withoutNetwork(machine: Machine): Machine {
       return prefix;
     },
     connect: (options) => machine.connect({ ...options, wires: wiresTo({ socket: path("client") }) }),
-    startServer: (options, deps, signal) =>
-      machine.startServer(
+    startServer: async (options, deps, signal) => {
+      // Of a server that was killed: etcd 3.4 takes them for another's.
+      await Promise.all([rm(path("client"), { force: true }), rm(path("server"), { force: true })]);
+      return machine.startServer(
         {
           ...options,
           listenClientUrls: [`unix://${files.client}`],
@@ -91,7 +94,8 @@ export function withoutNetwork(machine: Machine): Machine {
         },
         deps,
         signal,
-      ),
+      );
+    },
     listen: (_, answer) => answerPreflights([], answer, { socket: path("server") }),
     tell: () => PreflightStub.open([], () => undefined),
     fetchText: (url, timeoutMs, clock, signal) => fetchText(url, timeoutMs, clock, signal, { socket: path("server") }),

@@ -28,7 +28,7 @@ function elsewhere(config: Config): Config {
 }
 
 test.each<[string, (paths: Paths) => string, boolean]>([
-  ["etcd's own sample", () => sample, true],
+  ["etcd's own sample", () => sample, etcdAtLeast(3, 5)],
   ["k3s's", ofK3s, etcdAtLeast(3, 5)],
   ["that of servers that boot a data centre", ofBootServers, etcdAtLeast(3, 5)],
   ["that of a chart for a large cluster", ofLargeCluster, true],
