@@ -29,11 +29,7 @@ export async function ask(url, { login, ...how }) {
   const isNew = !tokens.has(origin);
   if (isNew) await logIn(origin, login, how);
   const answer = await send(url, how, tokens.get(origin));
-  if (
-    answer.status === 200 ||
-    isNew ||
-    !/invalid auth token|user name is empty|permission denied|CommonName of client/.test(answer.text)
-  )
+  if (answer.status === 200 || isNew || !/invalid auth token|user name is empty|permission denied/.test(answer.text))
     return answer;
   tokens.delete(origin);
   return ask(url, { login, ...how });
