@@ -79,7 +79,7 @@ export async function startEtcd(config: Config, options: StartEtcdOptions = {}):
   await assertPortsFree([...own.lcUrls, ...own.lpUrls, ...(own.listenClientHttpUrls ?? []), ...own.listenMetricsUrls]);
   const dataDir = started.also(await openDataDir(own.dir, clock, signal, log, own.walDir));
   if (Front.isNeeded(own)) await own.clientSelfCert();
-  const front = Front.isNeeded(own) ? started.also(await Front.listen(own, log)) : undefined;
+  const front = Front.isNeeded(own) ? started.also(await Front.listen(own, { log, clock })) : undefined;
   await dataDir.prepare();
   const etcd = await EtcdProcess.spawn(
     {

@@ -7,20 +7,34 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from "node:tls";
 import type { Logger } from "pino";
+import type { Clock } from "../../clock.ts";
 import type { Config } from "../config/config.ts";
 import { addressOf, isSecure, isUnix } from "../config/urls.ts";
 import { socketPath } from "../probe.ts";
 import { http1Server } from "./http1.ts";
 import { http2Server } from "./http2.ts";
+import { preface } from "./frames.ts";
+import { Literals } from "./literals.ts";
+import { untilFirstCall } from "./opening.ts";
+import { passUntil } from "./passage.ts";
 import type { Services } from "./services.ts";
 import { splice } from "./splice.ts";
 import { ClientTLS } from "./tls.ts";
 
-const http2Preface = "PRI";
+const http2Begins = preface.slice(0, 3);
+/** Every client of gRPC says it with its first call. */
+const grpc = new Literals(["application/grpc"]);
+/** A client that is told to make a call elsewhere connects at once. */
+const returnsWithinMs = 30_000;
+
+export interface FrontOptions {
+  readonly log: Logger | undefined;
+  readonly clock: Clock;
+}
 
 /**
  * Listens on the client URLs in etcd's place: handlers and services of the program answer what is theirs, etcd, on a private socket, all
- * else. Where it can be known by its first bytes that a connection is etcd's, it is handed through as it is.
+ * else. A connection whose first call is etcd's is handed through as it is for as long as its calls are.
  */
 export class Front {
   /** What etcd is to listen on, in its working folder: etcd 3.4 takes no other. */
@@ -32,17 +46,24 @@ export class Front {
   readonly #http2: Http2Server | undefined;
   readonly #tls: ClientTLS | undefined;
   readonly #log: Logger | undefined;
+  readonly #clock: Clock;
+  /** What the paths of handlers and services begin with. */
+  readonly #ours: Literals;
+  /** Addresses of clients whose next connection is for more than etcd, and until when they are expected. */
+  readonly #returning = new Map<string, number>();
   readonly #servers: (Server | TlsServer)[] = [];
   readonly #open = new Set<Socket | Duplex>();
   readonly #serves: Promise<void>;
   /** To be called once etcd serves: what was said until then is heard then. */
   serve: () => void = () => undefined;
 
-  private constructor(config: Config, folder: string, services: Services | undefined, log: Logger | undefined) {
+  private constructor(config: Config, folder: string, services: Services | undefined, { log, clock }: FrontOptions) {
     const handlers = new Map(Object.entries(config.userHandlers));
     this.folder = folder;
     this.#services = services;
     this.#log = log;
+    this.#clock = clock;
+    this.#ours = new Literals([...handlers.keys(), ...[...(services?.paths ?? [])].map(serviceOf)]);
     this.#etcdSocket = join(folder, socketPath(this.etcdUrl));
     this.#http1 = http1Server(handlers, this.#etcdSocket, log);
     this.#tls = config.lcUrls.some(isSecure) ? new ClientTLS(config, log) : undefined;
@@ -74,7 +95,7 @@ export class Front {
    *
    * @throws ConfigError InvalidHandler for a service of etcd's own; what listening, reading certificates and `serviceRegister` throw
    */
-  static async listen(config: Config, log: Logger | undefined): Promise<Front> {
+  static async listen(config: Config, options: FrontOptions): Promise<Front> {
     const folder = await mkdtemp(join(tmpdir(), "quorate-etcd-"));
     let front: Front | undefined;
     let services: Services | undefined;
@@ -85,7 +106,7 @@ export class Front {
         const { listenForServices } = await import("./services.ts");
         services = await listenForServices(config.serviceRegister, serviceSocketIn(folder));
       }
-      front = new Front(config, folder, services, log);
+      front = new Front(config, folder, services, options);
       for (const url of config.lcUrls) await front.#listen(url);
       return front;
     } catch (error) {
@@ -151,12 +172,12 @@ export class Front {
     const look = (): void => {
       const more = socket.read() as Buffer | null;
       if (more !== null) said = Buffer.concat([said, more]);
-      const first = said.toString("latin1", 0, http2Preface.length);
+      const first = said.toString("latin1", 0, http2Begins.length);
       // A word cut in two is waited for.
-      if (first.length < http2Preface.length && http2Preface.startsWith(first) && !socket.readableEnded) return;
+      if (first.length < http2Begins.length && http2Begins.startsWith(first) && !socket.readableEnded) return;
       socket.off("readable", look).off("end", end);
       socket.unshift(said);
-      this.#hand(socket, first === http2Preface);
+      this.#hand(socket, first === http2Begins);
     };
     // Who says nothing and goes is not waited for.
     const end = (): void => {
@@ -167,10 +188,47 @@ export class Front {
 
   #hand(socket: Socket, isHttp2: boolean): void {
     if (!isHttp2) this.#http1.emit("connection", socket);
-    else if (this.#http2 !== undefined && (this.#services !== undefined || "encrypted" in socket))
-      this.#http2.emit("connection", socket);
-    else splice(socket, connect({ path: this.#etcdSocket, allowHalfOpen: true }));
+    else if (this.#http2 === undefined || (this.#services === undefined && !("encrypted" in socket)))
+      splice(socket, this.#connectToEtcd());
+    else if (this.#isReturning(socket)) this.#http2.emit("connection", socket);
+    else this.#handByFirstCall(socket, this.#http2);
   }
+
+  #handByFirstCall(socket: Socket, http2: Http2Server): void {
+    const from = addressFrom(socket);
+    untilFirstCall(socket, (headers) => {
+      if (headers === undefined || !grpc.areIn(headers) || this.#ours.areIn(headers)) http2.emit("connection", socket);
+      else {
+        passUntil(
+          (later) => this.#ours.areIn(later),
+          socket,
+          this.#connectToEtcd(),
+          () => {
+            this.#returning.set(from, this.#clock.nowMs() + returnsWithinMs);
+          },
+        );
+      }
+    });
+  }
+
+  #isReturning(socket: Socket): boolean {
+    const nowMs = this.#clock.nowMs();
+    for (const [address, untilMs] of this.#returning) if (untilMs < nowMs) this.#returning.delete(address);
+    return this.#returning.has(addressFrom(socket));
+  }
+
+  #connectToEtcd(): Socket {
+    return connect({ path: this.#etcdSocket, allowHalfOpen: true });
+  }
+}
+
+function addressFrom(socket: Socket): string {
+  return socket.remoteAddress ?? "this machine";
+}
+
+/** "/package.Service/" of the path of a method. */
+function serviceOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/") + 1);
 }
 
 function serviceSocketIn(folder: string): string {

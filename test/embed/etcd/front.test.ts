@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { readFile, rm } from "node:fs/promises";
-import { request as send } from "node:http";
-import { connect as connectHttp2 } from "node:http2";
+import { type IncomingMessage, request as send } from "node:http";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
+import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
-import { type Client, type ServiceDefinition, credentials, makeClientConstructor } from "@grpc/grpc-js";
+import { Client, type ServiceDefinition, credentials, makeClientConstructor } from "@grpc/grpc-js";
 import { expect, onTestFinished, test } from "vitest";
 import { type Config, type Etcd, newConfig, portHolder } from "../../../src/embed/index.ts";
 import { etcdctlBinary } from "../../support/etcd.ts";
@@ -150,24 +151,95 @@ test("A gRPC service answers on the client URL, one message or many, with its er
   assert.deepEqual(heard, ["one!", "two!"]);
 });
 
+/** Calls of a channel, by bytes: field 1 of a request is its key, field 2 its value. */
+function callerAt(url: string, options: object = {}): { call(path: string, request: Buffer): Promise<Buffer>; client: Client } {
+  const client = new Client(new URL(url).host, credentials.createInsecure(), options);
+  onTestFinished(() => client.close());
+  const call = (path: string, request: Buffer): Promise<Buffer> =>
+    new Promise((resolve, reject) => {
+      client.makeUnaryRequest(path, raw, raw, request, (error, answer) => {
+        if (error === null) resolve(answer ?? Buffer.alloc(0));
+        else reject(error);
+      });
+    });
+  return { call, client };
+}
+const raw = (said: Buffer): Buffer => said;
+
+function field(number: number, value: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([number * 8 + 2, value.length]), value]);
+}
+
+function put(key: string, value: string): Buffer {
+  return Buffer.concat([field(1, Buffer.from(key)), field(2, Buffer.from(value))]);
+}
+
+test("A channel that has called etcd calls a service as well, and a watch that it had begun goes on", async () => {
+  const { url } = await serving(withEcho);
+  const { call, client } = callerAt(url);
+  const watch = client.makeBidiStreamRequest("/etcdserverpb.Watch/Watch", raw, raw);
+  onTestFinished(() => watch.cancel());
+  const heard: Buffer[] = [];
+  let wake = (): void => undefined;
+  watch
+    .on("error", () => undefined)
+    .on("data", (answer: Buffer) => {
+      heard.push(answer);
+      wake();
+    });
+  const hears = async (what: string): Promise<void> => {
+    while (!heard.some((answer) => answer.includes(what))) await new Promise<void>((resolve) => (wake = resolve));
+  };
+  watch.write(field(1, field(1, Buffer.from("w"))));
+  await new Promise<void>((resolve) => (wake = resolve));
+  await call("/etcdserverpb.KV/Put", put("w", "before"));
+  await hears("before");
+  assert.equal((await call("/test.Echo/Say", Buffer.from("hi"))).toString(), "hi, hi");
+  await call("/etcdserverpb.KV/Put", put("w", "after"));
+  await hears("after");
+  assert.equal(heard.filter((answer) => answer.includes("before")).length, 1);
+});
+
+test("Of calls of etcd and of a service, made at once on one channel, none is lost and none is made twice", async () => {
+  const { url } = await serving(withEcho);
+  const { call } = callerAt(url);
+  const answers = await Promise.all(
+    Array.from({ length: 200 }, (_, i) =>
+      i % 7 === 3
+        ? call("/test.Echo/Say", Buffer.from(`${i}`))
+        : call("/etcdserverpb.KV/Put", put("shared", `${i}`)).then(() => Buffer.from("put")),
+    ),
+  );
+  assert.deepEqual(
+    answers.map((answer) => answer.toString()),
+    answers.map((_, i) => (i % 7 === 3 ? `${i}, ${i}` : "put")),
+  );
+  const { kvs } = await ask<{ kvs: { version: string }[] }>(url, "kv/range", { key: base64("shared") });
+  assert.equal(kvs[0]?.version, String(answers.filter((answer) => answer.toString() === "put").length));
+});
+
+test("Who asks whether the connection is alive before anything else is answered, and may call a handler then", async () => {
+  const { url } = await serving({ ...withEcho, ...withHandlers });
+  const session = connectHttp2(url);
+  onTestFinished(() => session.destroy());
+  await new Promise<void>((resolve, reject) => {
+    session.once("connect", () => session.ping((error) => (error === null ? resolve() : reject(error))));
+  });
+  assert.equal(await textAt(session, "/hello"), "hello from /hello");
+});
+
 test("A watch through etcd's gateway goes on, and ends with who asked for it", async () => {
   const { url } = await serving(withHandlers);
   const { hostname, port } = new URL(url);
   const request = send({ hostname, port, path: "/v3/watch", method: "POST" });
   request.end(JSON.stringify({ create_request: { key: base64("w") } }));
-  const events = new Promise<string>((resolve, reject) => {
-    request.once("error", reject);
-    request.once("response", (response) => {
-      let heard = "";
-      response.on("error", () => undefined);
-      response.on("data", (piece: Buffer) => {
-        heard += piece.toString();
-        if (heard.includes(base64("seen"))) resolve(heard);
-      });
-    });
-  });
+  const response = await new Promise<IncomingMessage>((resolve, reject) =>
+    request.once("error", reject).once("response", resolve),
+  );
+  const lines = createInterface(response)[Symbol.asyncIterator]();
+  expect((await lines.next()).value).toContain('"created":true');
   await ask(url, "kv/put", { key: base64("w"), value: base64("seen") });
-  expect(await events).toContain(base64("w"));
+  expect((await lines.next()).value).toContain(base64("seen"));
   request.destroy();
 });
 
@@ -181,13 +253,7 @@ test("On a secure client URL they answer over HTTP/2 as well, and a new certific
   const ca = await readFile(certFile);
   const session = connectHttp2(url!, { ca });
   onTestFinished(() => session.destroy());
-  const stream = session.request({ ":path": "/hello" });
-  const answer = await new Promise<string>((resolve, reject) => {
-    let heard = "";
-    stream.on("data", (piece: Buffer) => (heard += piece.toString()));
-    stream.once("error", reject).once("end", () => resolve(heard));
-  });
-  assert.equal(answer, "hello from /hello");
+  assert.equal(await textAt(session, "/hello"), "hello from /hello");
   const version = await run(etcdctlBinary(), [`--endpoints=${url}`, `--cacert=${certFile}`, "put", "a", "1"], {
     env: { ETCDCTL_API: "3" },
   });
@@ -204,6 +270,15 @@ test("On a secure client URL they answer over HTTP/2 as well, and a new certific
   assert.notEqual(now, before);
   assert.equal(now, new X509Certificate(await readFile(certFile)).fingerprint256);
 });
+
+function textAt(session: ClientHttp2Session, path: string): Promise<string> {
+  const stream = session.request({ ":path": path });
+  return new Promise((resolve, reject) => {
+    let heard = "";
+    stream.on("data", (piece: Buffer) => (heard += piece.toString()));
+    stream.once("error", reject).once("end", () => resolve(heard));
+  });
+}
 
 function shownAt(url: string): Promise<string> {
   const { port } = new URL(url);
