@@ -24,6 +24,8 @@ const channelOptions: Grpc.ChannelOptions = {
   "grpc.enable_http_proxy": 0,
   // Nothing is ever sent twice but by our own decision.
   "grpc.enable_retries": 0,
+  // It does not see the calls that are made beneath it, and would take itself for unused after half an hour.
+  "grpc.client_idle_timeout_ms": 2 ** 31 - 1,
   // Two clients of one process must not share a socket: one of them may have to reset it.
   "grpc.use_local_subchannel_pool": 1,
 };
