@@ -90,9 +90,10 @@ async function rates(
 
 /**
  * etcd takes 0.05 ms longer for the transaction with a marker that makes a write happen once at most than for etcd3's plain put: 0.03 for
- * its being a transaction, with whatever condition, and the rest for the marker.
+ * its being a transaction, with whatever condition, and the rest for the marker. What goes on in this process makes up for it. The same
+ * program finds 0.97x in one run and 1.01x in the next.
  */
-const onceAtMost = "(at least 0.8x: once at most)";
+const asFast = { least: 0.95, limit: "(not slower; at least 0.95x, as runs differ)" };
 
 /** Calls of one kind in a row: between two kinds, neither finds its code in the processor's caches. */
 const inARow = 50;
@@ -187,8 +188,8 @@ try {
     );
     await batch.close();
     const text = `${perSecond(batched)}, etcd3 ${perSecond(etcd3)}, one call each ${perSecond(bare)}`;
-    const good = callers === 256 ? toEtcd3 >= 10 : callers === 1 ? toEtcd3 >= 0.8 : undefined;
-    const limit = callers === 256 ? "(at least 10x)" : callers === 1 ? onceAtMost : "";
+    const good = callers === 256 ? toEtcd3 >= 10 : callers === 1 ? toEtcd3 >= asFast.least : undefined;
+    const limit = callers === 256 ? "(at least 10x)" : callers === 1 ? asFast.limit : "";
     tell(`sets, ${callers} callers`, `${times(toEtcd3)} etcd3, ${times(toBare)} a call: ${text}`, good, limit);
   }
 
