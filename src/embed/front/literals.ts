@@ -25,7 +25,7 @@ export class Literals {
       const coded = (coding(text).match(/.{8}/g) ?? []).map((bits) => Number.parseInt(bits, 2));
       this.#written.push(Buffer.from(coded));
     }
-    this.#isAnywhere = all.some((text) => [...text].some((character) => !codes.has(character)));
+    this.#isAnywhere = all.some((text) => Array.from(text).some((character) => !codes.has(character)));
   }
 
   areIn(block: Buffer): boolean {
@@ -34,5 +34,5 @@ export class Literals {
 }
 
 function coding(text: string): string {
-  return [...text].map((character) => codes.get(character) ?? "").join("");
+  return Array.from(text, (character) => codes.get(character) ?? "").join("");
 }
