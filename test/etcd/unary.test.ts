@@ -50,7 +50,7 @@ function of(channel: Grpc.Channel, name: string | symbol): unknown {
 }
 
 test("A call is made on the connection beneath its channel, and by the channel where that cannot be reached, with the same outcome", async () => {
-  const etcd = await startEtcd(1);
+  await using etcd = await startEtcd(1);
   const channel = await channelTo(etcd.urls[0]!);
   for (const way of [beneath(channel), otherwise(channel)]) {
     await call(way, "put", { key, value: Buffer.from("v".repeat(100_000)) });
@@ -63,7 +63,7 @@ test("A call is made on the connection beneath its channel, and by the channel w
 });
 
 test("A call that is given up ends at once", async () => {
-  const etcd = await startEtcd(1);
+  await using etcd = await startEtcd(1);
   const channel = await channelTo(etcd.urls[0]!);
   for (const way of [beneath(channel), otherwise(channel)]) {
     await assert.rejects(
