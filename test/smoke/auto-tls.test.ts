@@ -22,6 +22,17 @@ test(
     const [founder, second, third] = (await fleet.form(hosts)) as [AgentProcess, AgentProcess, AgentProcess];
     const others = hosts.slice(1);
     const writer = await fleet.writer(hosts);
+
+    // An agent whose session has just ended is waited for: a token that does not name it may name nobody who answers.
+    third.signal("SIGSTOP");
+    const shown = async (): Promise<boolean> => (await fleet.get("h1", "/_mgmt/quorate/agents/h3")) !== undefined;
+    await eventually("its session has ended", async () => !(await shown()), 20_000);
+    const making = fleet.command("token", "create", "--output=json", `--endpoints=${founder.place.clientUrl}`);
+    await making.says("waiting for the agent of h3");
+    third.signal("SIGCONT");
+    const { urls } = JSON.parse((await making.end(20_000)).stdout) as { urls: readonly string[] };
+    expect(urls).toEqual([founder, second, third].map(({ place }) => place.joinUrl));
+
     await founder.kill();
     const fourth = await fleet.start("h4", { seeds: others });
     await fourth.ready();
