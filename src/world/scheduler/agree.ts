@@ -1,3 +1,4 @@
+import { QuorateError } from "../../errors.ts";
 import type { Context, Opened } from "../context.ts";
 import { WorldError } from "../error.ts";
 import { shown } from "../names.ts";
@@ -24,8 +25,17 @@ export async function agree(
   signal: AbortSignal,
 ): Promise<Agreed> {
   const key = context.keys.scheduler.options(name);
-  const put = (rules: StoredRules, when: { readonly createRevision: 0 } | { readonly modRevision: number }) =>
-    patiently(writes, signal, () => writes.put(key, rulesText(rules), { signal, when }));
+  const put = async (rules: StoredRules, when: { readonly createRevision: 0 } | { readonly modRevision: number }) => {
+    for (;;) {
+      try {
+        return await patiently(writes, signal, () => writes.put(key, rulesText(rules), { signal, when }));
+      } catch (error) {
+        // Whether it was written shows when it is asked for again: it is not written twice, and what is stored then is what was given.
+        signal.throwIfAborted();
+        if (!(error instanceof QuorateError) || error.code !== "OUTCOME_UNKNOWN") throw error;
+      }
+    }
+  };
   let done = await put(given, { createRevision: 0 });
   let rules = given;
   for (;;) {
